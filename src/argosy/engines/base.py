@@ -1,0 +1,113 @@
+"""What every engine does, and the capabilities an engine may have.
+
+An engine drives one database server in one data directory. What it cannot do it does not have: a
+capability is a protocol the engine class lists among its bases, so mypy proves the list true and the
+agent asks `isinstance`. Methods return once the server has obeyed, or raise an `ArgosyError`; each is
+safe to repeat after a crash in its middle unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from argosy.domain.databases import Database, NewUser, User, UserChange, UserId
+
+
+class Health(StrEnum):
+    """What the server says of itself: ask the server, not the process table."""
+
+    UP = "up"
+    STARTING = "starting"  # answers that it is loading or recovering
+    BLOCKED = "blocked"  # answers, but cannot serve (read-only for want of space, all connections taken)
+    DOWN = "down"
+
+
+class Engine(Protocol):
+    """One database server in one data directory."""
+
+    def build_template(self) -> None:
+        """Lay a pristine data directory in `host.template`, once per version; already there is left alone."""
+
+    def initialise(self) -> None:
+        """Make the data directory (from the template when there is one), unlike any other; whole or not at all."""
+
+    def start(self) -> None:
+        """Write the configuration for the host's size, start the server, wait until it answers queries.
+
+        Also makes sure of the management account, so that no user's root can lock the agent out for good.
+        A running server is left alone.
+
+        Raises EngineError with the last lines of the server's log when it will not come up.
+        """
+
+    def stop(self) -> None:
+        """Shut the server down cleanly, everything acknowledged on disk; a stopped one is left alone."""
+
+    def health(self) -> Health:
+        """Ask the server by a real query; quick (about a second at most), never raises."""
+
+    def server_version(self) -> str:
+        """The version the server reports, such as 17.12."""
+
+    def used_bytes(self) -> int:
+        """Bytes of data held on the volume."""
+
+
+@runtime_checkable
+class Databases(Protocol):
+    """Has databases that users are let into."""
+
+    def list_databases(self) -> list[Database]:
+        """Sorted by name; the server's own and ours are left out."""
+
+    def create_databases(self, databases: Sequence[Database]) -> None:
+        """Raises DatabaseExists before any is made."""
+
+    def delete_database(self, name: str) -> None:
+        """Ends the sessions in it first. Raises DatabaseNotFound."""
+
+
+@runtime_checkable
+class Users(Protocol):
+    """Has users with passwords."""
+
+    def list_users(self) -> list[User]:
+        """Sorted by `name@host`; the server's own, ours and root are left out."""
+
+    def get_user(self, user: UserId) -> User:
+        """Raises UserNotFound."""
+
+    def create_users(self, users: Sequence[NewUser]) -> None:
+        """Raises UserExists before any is made, DatabaseNotFound for access to what is not there."""
+
+    def update_user(self, user: UserId, change: UserChange) -> None:
+        """Rename, move to another host, set the password: all or nothing. Raises UserNotFound, UserExists."""
+
+    def delete_user(self, user: UserId) -> None:
+        """Ends its sessions; what it owned stays with the server's administrator. Raises UserNotFound."""
+
+
+@runtime_checkable
+class Access(Protocol):
+    """Users are let into databases one by one."""
+
+    def grant_access(self, user: UserId, databases: Sequence[str]) -> None:
+        """Adds to what the user may use. Raises UserNotFound, DatabaseNotFound before any is granted."""
+
+    def revoke_access(self, user: UserId, database: str) -> None:
+        """Effective at once. Raises UserNotFound, AccessNotFound."""
+
+
+@runtime_checkable
+class RootAccess(Protocol):
+    """Can hand out an administrator's account of its own, apart from the agent's."""
+
+    root_name: str
+
+    def enable_root(self, password: str) -> None:
+        """A second call sets the new password."""
+
+    def disable_root(self) -> None:
+        """Ends root's sessions; what root owned stays. Already disabled is left alone."""

@@ -1,0 +1,213 @@
+"""The server process of one instance: started in a session of its own, so that it outlives the agent.
+
+The agent may be killed at any moment, even between starting a server and writing its pid down. So a
+server is known by marks in its environment (whose it is, and that it is the server, not a helper
+program), and a restarted agent adopts it by looking for them; the pid file only makes this quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from argosy.engines.host import Host
+
+_SERVER_MARK = {"ARGOSY_ROLE": "server"}
+
+
+def started_at(pid: int) -> int | None:
+    """Clock ticks after boot at which a process began, or None when there is no such (living) process.
+
+    proc(5): field 22 of /proc/PID/stat; with the pid it names a process for good, since pids are reused.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+@dataclass(frozen=True)
+class _Known:
+    pid: int
+    started_at: int
+
+    @property
+    def alive(self) -> bool:
+        return started_at(self.pid) == self.started_at
+
+
+class ServerProcess:
+    """The one server process of an instance. Methods may be called from any thread."""
+
+    def __init__(self, host: Host, log: Path) -> None:
+        self._host = host
+        self.log = log
+        self._pid_file = host.run / "server.json"
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._known: _Known | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The running server's process id, adopted if an earlier agent started it; None when none runs."""
+        with self._lock:
+            return self._find()
+
+    def start(self, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+        """Start the server unless it runs; its output is appended to the log."""
+        with self._lock:
+            if self._find() is not None:
+                return
+            account = self._host.account
+            drop = account.uid != os.geteuid()
+            with open(self.log, "ab", opener=lambda path, flags: os.open(path, flags, 0o640)) as log:
+                os.fchown(log.fileno(), account.uid, account.gid)
+                child = subprocess.Popen(
+                    [str(word) for word in argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd="/",
+                    env=self._host.environment({**(environment or {}), **_SERVER_MARK}),
+                    start_new_session=True,
+                    user=account.uid if drop else None,
+                    group=account.gid if drop else None,
+                    extra_groups=[] if drop else None,
+                )
+            self._child = child
+            self._remember(child.pid)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until no server runs; False when the time ran out first."""
+        pid = self.pid
+        if pid is None:
+            return True
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            ended = bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+        finally:
+            os.close(descriptor)
+        if ended:
+            self._reap()
+        return ended
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the running server, if any."""
+        pid = self.pid
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def stop(self, number: signal.Signals, timeout_s: float) -> bool:
+        """Ask the server to end, and kill it when it does not in time; True when it ended by itself."""
+        self.send(number)
+        if self.wait(timeout_s):
+            self._pid_file.unlink(missing_ok=True)
+            return True
+        self.kill()
+        return False
+
+    def kill(self) -> None:
+        """End the server and every process of the instance's server at once.
+
+        PostgreSQL's children leave its process group and session (each calls setsid), hence the mark.
+        """
+        self.send(signal.SIGKILL)
+        self.wait(10)
+        for pid in self._marked():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._pid_file.unlink(missing_ok=True)
+
+    def log_tail(self, lines: int = 15, size: int = 4096) -> str:
+        """The last lines of the server's log, for an error's sentence."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - size))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _reap(self) -> None:
+        with self._lock:
+            if self._child is not None:
+                self._child.poll()
+
+    def _find(self) -> int | None:
+        if self._child is not None:
+            if self._child.poll() is None:
+                return self._child.pid
+            self._child = None
+            self._known = None
+        if self._known is None:
+            self._known = self._read() or self._search()
+        if self._known is not None and not self._known.alive:
+            self._known = None
+        return self._known.pid if self._known else None
+
+    def _remember(self, pid: int) -> None:
+        ticks = started_at(pid)
+        if ticks is None:
+            return
+        self._known = _Known(pid, ticks)
+        temporary = self._pid_file.with_suffix(".new")
+        temporary.write_text(json.dumps({"pid": pid, "started_at": ticks}))
+        temporary.replace(self._pid_file)
+
+    def _read(self) -> _Known | None:
+        try:
+            stored = json.loads(self._pid_file.read_text())
+            known = _Known(int(stored["pid"]), int(stored["started_at"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return known if known.alive and known.pid in self._marked([known.pid]) else None
+
+    def _search(self) -> _Known | None:
+        """The marked process whose parent is not marked: the server itself, not one it forked."""
+        marked = set(self._marked())
+        for pid in sorted(marked):
+            ticks = started_at(pid)
+            if ticks is not None and _parent(pid) not in marked:
+                self._remember(pid)
+                return _Known(pid, ticks)
+        return None
+
+    def _marked(self, pids: Sequence[int] | None = None) -> list[int]:
+        marks = {
+            f"ARGOSY_INSTANCE={self._host.instance_id}".encode(),
+            *(f"{key}={value}".encode() for key, value in _SERVER_MARK.items()),
+        }
+        candidates = (
+            pids
+            if pids is not None
+            else [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        )
+        found = []
+        for pid in candidates:
+            with contextlib.suppress(OSError):
+                if marks <= set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
+                    found.append(pid)
+        return found
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
