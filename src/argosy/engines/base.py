@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from argosy.domain.databases import Database, NewUser, User, UserChange, UserId
+from argosy.engines.host import Host
+from argosy.engines.process import ServerProcess
 
 
 class Health(StrEnum):
@@ -25,7 +27,10 @@ class Health(StrEnum):
 
 
 class Engine(Protocol):
-    """One database server in one data directory."""
+    """One database server in one data directory; the agent watches `server` and calls `start` again when it dies."""
+
+    host: Host
+    server: ServerProcess
 
     def build_template(self) -> None:
         """Lay a pristine data directory in `host.template`, once per version; already there is left alone."""
