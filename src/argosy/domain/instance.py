@@ -1,0 +1,102 @@
+"""An instance: one database server we look after, as the control plane knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from argosy.domain.errors import InstanceBusy, Invalid
+from argosy.domain.status import Report, Shown, shown
+
+NAME_MAX = 255
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """A size of server: memory in MiB, processors."""
+
+    id: str
+    name: str
+    memory_mb: int
+    vcpus: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why the last failed operation failed; `details` are for administrators."""
+
+    message: str
+    created_at: datetime
+    details: str | None = None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A row of the metadata database with what its status is derived from.
+
+    `operation_kind` is of the operation that holds the instance now, None when it is free; `broken` says that
+    an operation failed which the instance cannot be used after. `platform` holds what the platform told of
+    it, such as its address and which limits it enforces; sizes are in Trove's GB, which are GiB.
+    """
+
+    id: str
+    project_id: str
+    name: str
+    datastore: str
+    version: str
+    flavor_id: str
+    volume_gb: int
+    created_at: datetime
+    updated_at: datetime
+    access: dict[str, Any] = field(default_factory=dict)
+    address: str | None = None
+    platform: dict[str, Any] = field(default_factory=dict)
+    operation_id: str | None = None
+    operation_kind: str | None = None
+    broken: bool = False
+    fault: Fault | None = None
+    report: Report | None = None
+    root_enabled: bool = False
+    deleted_at: datetime | None = None
+
+    def shown(self, now: datetime) -> Shown:
+        return shown(self.operation_kind, self.report, now, broken=self.broken)
+
+    def check_can_restart(self, now: datetime) -> None:
+        """Raises InstanceBusy unless the instance is in a state that can be operated on (contract 2.2)."""
+        self._check_free(now)
+        if self.broken:
+            raise InstanceBusy(instance_id=self.id, status="ERROR")
+
+    def check_can_delete(self, now: datetime) -> None:
+        """Anything may be deleted but what is being built, or is being deleted already. Raises InstanceBusy."""
+        self._check_free(now)
+
+    def check_serves(self, now: datetime) -> None:
+        """Raises InstanceBusy unless the database server answers, as databases, users and root need it to."""
+        self._check_free(now)
+        view = self.shown(now)
+        if view.operating_status not in {"HEALTHY", "ACTIVE", "BLOCKED"}:
+            raise InstanceBusy(instance_id=self.id, status=view.operating_status or view.status)
+
+    def _check_free(self, now: datetime) -> None:
+        if self.operation_id is not None:
+            raise InstanceBusy(instance_id=self.id, status=self.shown(now).status)
+
+
+def check_name(name: object, what: str = "name") -> str:
+    """A name of an instance, group or backup (contract 3.9). Raises Invalid, naming the bound."""
+    if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX:
+        raise Invalid(f"Validation error: {what} must be a string of 1 to {NAME_MAX} characters.")
+    if not any(character.isascii() and character.isalnum() for character in name):
+        raise Invalid(f"Validation error: {what} {name!r} must hold at least one letter or digit.")
+    return name
+
+
+def check_flavor_holds(flavor: Flavor, datastore: str, min_memory_mb: int) -> None:
+    """Raises Invalid when a server of this size cannot run the datastore."""
+    if flavor.memory_mb < min_memory_mb:
+        raise Invalid(
+            f"Flavor {flavor.id} has {flavor.memory_mb} MB of memory and {datastore} needs {min_memory_mb} MB or more."
+        )

@@ -1,0 +1,93 @@
+"""Which status an instance shows: a pure function of three facts, each with its one owner.
+
+The operation that holds the instance (the API begins it, its workflow ends it), what the guest last
+reported (the conductor writes it), and when. Nothing stores a status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+SILENT_AFTER = timedelta(seconds=90)  # contract 3.2: no heartbeat for 90 s shows ERROR
+
+
+class Service(StrEnum):
+    """What a guest says of its database server."""
+
+    NEW = "new"  # nothing made yet
+    HEALTHY = "healthy"  # answers queries
+    STARTING = "starting"
+    BLOCKED = "blocked"  # answers, but cannot serve
+    SHUTDOWN = "shutdown"  # stopped on purpose
+    CRASHED = "crashed"  # died, and does not stay up
+    UNKNOWN = "unknown"  # forgotten by an administrator's reset until the guest speaks again
+
+
+@dataclass(frozen=True)
+class Report:
+    """A guest's word on its database server. `number` grows; an older report than the last known is dropped."""
+
+    service: Service
+    number: int
+    at: datetime
+    volume_used_bytes: int | None = None
+    server_version: str | None = None
+    restart_required: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """`status` and `operating_status` as the API names them (contract 3.1 and 3.2)."""
+
+    status: str
+    operating_status: str
+
+    @property
+    def meaning(self) -> str:
+        """One sentence on what it means and what leads out of it."""
+        return MEANING.get(self.operating_status if self.status == "ACTIVE" else self.status, "")
+
+
+# What an instance shows while an operation of this kind holds it.
+WHILE = {
+    "instance.create": "BUILD",
+    "instance.restart": "REBOOT",
+    "instance.delete": "SHUTDOWN",
+}
+
+OPERATING = {
+    Service.NEW: "NEW",
+    Service.HEALTHY: "HEALTHY",
+    Service.STARTING: "RESTARTING",
+    Service.BLOCKED: "BLOCKED",
+    Service.SHUTDOWN: "SHUTDOWN",
+    Service.CRASHED: "SHUTDOWN",
+    Service.UNKNOWN: "ERROR",
+}
+
+MEANING = {
+    "BUILD": "being made; becomes ACTIVE, or ERROR with the reason",
+    "REBOOT": "the database server is restarting; becomes ACTIVE",
+    "SHUTDOWN": "the database server is stopped, or the instance is being deleted; restart it, or wait until it is gone",
+    "ERROR": "the last operation failed or the guest is silent: see the fault; delete it or ask an operator",
+    "RESTART_REQUIRED": "serves; some settings wait for a restart",
+    "HEALTHY": "answers queries",
+    "RESTARTING": "the database server is starting or recovering",
+    "BLOCKED": "the database server answers but cannot serve, for want of space or connections",
+    "NEW": "the guest is up, the database server is not made yet",
+}
+
+
+def shown(operation_kind: str | None, report: Report | None, now: datetime, *, broken: bool) -> Shown:
+    """The first that applies: a running operation, a failed one, a pending restart, the guest's own word."""
+    if operation_kind is not None:
+        return Shown(WHILE.get(operation_kind, "ACTIVE"), "")
+    if broken:
+        return Shown("ERROR", "ERROR")
+    if report is None or now - report.at > SILENT_AFTER:
+        return Shown("ACTIVE", "ERROR")
+    if report.restart_required and report.service is Service.HEALTHY:
+        return Shown("RESTART_REQUIRED", "")
+    return Shown("ACTIVE", OPERATING[report.service])

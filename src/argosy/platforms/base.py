@@ -1,0 +1,118 @@
+"""Where databases run, as the task manager sees it: images, servers, volumes.
+
+Every call is idempotent by instance id: it looks for what it would make before making it, and taking away
+what is not there is no error. Failures are PlatformError (or a subclass of Failed that says more).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from argosy.domain.datastore import Version
+from argosy.domain.instance import Flavor
+
+
+class ImagePhase(StrEnum):
+    ABSENT = "absent"
+    PULLING = "pulling"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ImageState:
+    """How far a version's software is; `detail` says what is being done now, or why it failed."""
+
+    phase: ImagePhase
+    detail: str = ""
+    source: str | None = None
+
+
+class Images(Protocol):
+    """The software of datastore versions."""
+
+    def begin(self, version: Version) -> None:
+        """Start making a version's software ready, unless it is or that is under way; quick."""
+
+    def state(self, version: Version) -> ImageState: ...
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """PEM texts a guest is given; keys never show in a repr."""
+
+    rpc_ca: str
+    rpc_certificate: str
+    rpc_key: str = field(repr=False)
+    tls_ca: str
+    tls_certificate: str
+    tls_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ServerRequest:
+    """A server to boot for an instance. `engine` and `port` come from the catalog."""
+
+    instance_id: str
+    version: Version
+    engine: str
+    port: int
+    flavor: Flavor
+    credentials: Credentials
+    conductor_url: str
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server as the platform has it. `running` is about the machine (on local: the agent), not the database."""
+
+    instance_id: str
+    address: str
+    running: bool
+
+
+class Servers(Protocol):
+    def reserve(self, instance_id: str) -> str:
+        """Give the instance an address of its own, the same one on a second call."""
+
+    def create(self, request: ServerRequest) -> Server:
+        """Boot a server at the reserved address; returns before it has booted. A running one is left alone."""
+
+    def find(self, instance_id: str) -> Server | None: ...
+
+    def limits(self, instance_id: str) -> dict[str, str]:
+        """Which limits hold and by what means, for `show`: such as {"memory": "cgroup v1, 512 MB", "volume": ...}."""
+
+    def delete(self, instance_id: str) -> None:
+        """Nothing of it remains: processes, limits, address, files; but not its volume."""
+
+    def heal(self, instance_ids: Sequence[str]) -> list[str]:
+        """Boot again the servers among these that died or that a reboot of the machine stopped; returns which."""
+
+    def leftovers(self, instance_ids: Sequence[str]) -> list[str]:
+        """Instances not among these of which the platform still holds something."""
+
+
+class Volumes(Protocol):
+    def create(self, instance_id: str, size_gb: int) -> None:
+        """Make a volume. Raises OutOfSpace when the platform cannot hold it, with the numbers."""
+
+    def attach(self, instance_id: str) -> None:
+        """Put the volume under the instance's server."""
+
+    def delete(self, instance_id: str) -> None:
+        """Detach and destroy it."""
+
+
+class Platform(Protocol):
+    """One place to run databases in."""
+
+    name: str
+    images: Images
+    servers: Servers
+    volumes: Volumes
+
+    def flavors(self) -> list[Flavor]: ...
