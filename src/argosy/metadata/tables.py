@@ -1,0 +1,136 @@
+"""The tables. Times are UTC, stored without zone (SQLite has none) and given back aware; ids are UUIDs as text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in Python, a naive one in UTC in the database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("datastore", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("flavor_id", String(64), nullable=False),
+    Column("volume_gb", Integer, nullable=False),
+    Column("access", JSON, nullable=False),
+    Column("address", String(64)),
+    Column("platform", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("deleted_at", UtcDateTime),
+    # The claim: the operation that holds the instance now.
+    Column("operation_id", String(36)),
+    Column("operation_kind", String(64)),
+    Column("broken", Boolean, nullable=False, default=False),
+    Column("fault_message", Text),
+    Column("fault_details", Text),
+    Column("fault_at", UtcDateTime),
+    # What the guest last reported; written by the conductor alone.
+    Column("service", String(16)),
+    Column("report_number", BigInteger),
+    Column("reported_at", UtcDateTime),
+    Column("volume_used_bytes", BigInteger),
+    Column("server_version", String(64)),
+    Column("restart_required", Boolean, nullable=False, default=False),
+    Column("root_enabled_at", UtcDateTime),
+    Column("root_enabled_by", String(255)),
+    # The cost of a list is one walk of this index, whatever the table holds.
+    Index("ix_instances_project_id_deleted_at_id", "project_id", "deleted_at", "id"),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("instance_id", String(36), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("step", Integer, nullable=False, default=0),
+    Column("steps", Integer, nullable=False, default=0),
+    Column("doing", String(255), nullable=False, default=""),
+    Column("requested_by", String(255), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("error_code", String(64)),
+    Column("error", Text),
+    Column("error_details", Text),
+    Index("ix_operations_project_id_created_at", "project_id", "created_at"),
+    Index("ix_operations_instance_id_created_at", "instance_id", "created_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project_id", String(64), nullable=False),
+    Column("instance_id", String(36), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Index("ix_events_project_id_id", "project_id", "id"),
+    Index("ix_events_instance_id_id", "instance_id", "id"),
+)
+
+flavors = Table(
+    "flavors",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("memory_mb", Integer, nullable=False),
+    Column("vcpus", Integer, nullable=False),
+)
+
+idempotent_requests = Table(
+    "idempotent_requests",
+    metadata,
+    Column("project_id", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("instance_id", String(36), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
