@@ -206,3 +206,12 @@ class GuestUnreachable(Unavailable):
     """A guest agent does not answer."""
 
     code = "guest-unreachable"
+
+
+class NameTaken(Conflict):
+    """A user, project, role or application credential of this name exists already."""
+
+    code = "name-taken"
+
+    def __init__(self, *, what: str, name: str) -> None:
+        super().__init__(f"There is a {what} named {name!r} already: choose another name.")
