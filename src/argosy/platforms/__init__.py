@@ -1,0 +1,1 @@
+"""Where databases run: each platform is a package here and knows the domain only."""
