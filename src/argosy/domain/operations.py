@@ -47,6 +47,10 @@ class DeleteInstance(Request):
     kind: ClassVar[str] = "instance.delete"
 
 
+# An instance is of no use after one of these failed: it shows ERROR until it is deleted or reset.
+BREAKING = frozenset({CreateInstance.kind, DeleteInstance.kind})
+
+
 @dataclass(frozen=True)
 class Operation:
     """One heavy request and how far it is: step `step` of `steps`, in words; times are aware, UTC."""

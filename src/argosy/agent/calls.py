@@ -1,0 +1,198 @@
+"""The calls an agent answers: each method of `rpc.messages`, done on the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from argosy.agent.jobs import Jobs, Say
+from argosy.agent.reporter import Reporter
+from argosy.agent.supervisor import Supervisor
+from argosy.domain.databases import UserChange
+from argosy.domain.errors import ArgosyError, Unsupported
+from argosy.engines.base import Access, Databases, Engine, RootAccess, Users
+from argosy.rpc import messages
+from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
+from argosy.rpc.peers import CONTROL_PLANE
+from argosy.rpc.server import PEER
+
+log = structlog.get_logger()
+
+Capability = TypeVar("Capability")
+NOTHING = Nothing()
+
+
+class Calls:
+    """What the control plane may ask of this guest."""
+
+    def __init__(self, engine: Engine, supervisor: Supervisor, reporter: Reporter) -> None:
+        self._engine = engine
+        self._supervisor = supervisor
+        self._reporter = reporter
+        self._jobs = Jobs()
+        self.methods: dict[str, tuple[type[Call[Any]], Callable[[Any], Message]]] = {
+            call.method: (call, handler)
+            for call, handler in (
+                (messages.ListDatabases, self.list_databases),
+                (messages.CreateDatabases, self.create_databases),
+                (messages.DeleteDatabase, self.delete_database),
+                (messages.ListUsers, self.list_users),
+                (messages.GetUser, self.get_user),
+                (messages.CreateUsers, self.create_users),
+                (messages.UpdateUser, self.update_user),
+                (messages.ChangePasswords, self.change_passwords),
+                (messages.DeleteUser, self.delete_user),
+                (messages.GrantAccess, self.grant_access),
+                (messages.RevokeAccess, self.revoke_access),
+                (messages.EnableRoot, self.enable_root),
+                (messages.DisableRoot, self.disable_root),
+                (messages.Prepare, self.prepare),
+                (messages.Restart, self.restart),
+                (messages.Stop, self.stop),
+            )
+        }
+
+    def list_databases(self, _call: messages.ListDatabases) -> messages.DatabaseList:
+        listed = self._capable(Databases).list_databases()
+        return messages.DatabaseList(
+            databases=tuple(
+                messages.Database(name=one.name, character_set=one.character_set, collate=one.collate)
+                for one in listed
+            )
+        )
+
+    def create_databases(self, call: messages.CreateDatabases) -> Nothing:
+        self._capable(Databases).create_databases([one.to_domain() for one in call.databases])
+        return NOTHING
+
+    def delete_database(self, call: messages.DeleteDatabase) -> Nothing:
+        self._capable(Databases).delete_database(call.name)
+        return NOTHING
+
+    def list_users(self, _call: messages.ListUsers) -> messages.UserList:
+        return messages.UserList(
+            users=tuple(messages.User.of(user) for user in self._capable(Users).list_users())
+        )
+
+    def get_user(self, call: messages.GetUser) -> messages.User:
+        return messages.User.of(self._capable(Users).get_user(call.user.to_domain()))
+
+    def create_users(self, call: messages.CreateUsers) -> Nothing:
+        self._capable(Users).create_users([user.to_domain() for user in call.users])
+        return NOTHING
+
+    def update_user(self, call: messages.UpdateUser) -> Nothing:
+        change = UserChange(name=call.name, host=call.host, password=call.password)
+        self._capable(Users).update_user(call.user.to_domain(), change)
+        return NOTHING
+
+    def change_passwords(self, call: messages.ChangePasswords) -> Nothing:
+        engine = self._capable(Users)
+        for change in call.changes:
+            engine.get_user(change.user.to_domain())
+        for change in call.changes:
+            engine.update_user(change.user.to_domain(), UserChange(password=change.password))
+        return NOTHING
+
+    def delete_user(self, call: messages.DeleteUser) -> Nothing:
+        self._capable(Users).delete_user(call.user.to_domain())
+        return NOTHING
+
+    def grant_access(self, call: messages.GrantAccess) -> Nothing:
+        self._capable(Access).grant_access(call.user.to_domain(), call.databases)
+        return NOTHING
+
+    def revoke_access(self, call: messages.RevokeAccess) -> Nothing:
+        self._capable(Access).revoke_access(call.user.to_domain(), call.database)
+        return NOTHING
+
+    def enable_root(self, call: messages.EnableRoot) -> messages.RootName:
+        engine = self._capable(RootAccess)
+        engine.enable_root(call.password)
+        return messages.RootName(name=engine.root_name)
+
+    def disable_root(self, _call: messages.DisableRoot) -> Nothing:
+        self._capable(RootAccess).disable_root()
+        return NOTHING
+
+    def prepare(self, call: messages.Prepare) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("making the data directory")
+            self._engine.initialise()
+            say("starting the database server")
+            self._supervisor.start()
+            if call.databases or call.users:
+                say("making databases and users")
+                self._make(call)
+            self._reporter.now()
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def restart(self, call: messages.Restart) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("restarting the database server")
+            self._supervisor.restart()
+            self._reporter.now()
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def stop(self, call: messages.Stop) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("stopping the database server")
+            self._supervisor.stop()
+            self._reporter.now()
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def _make(self, call: messages.Prepare) -> None:
+        """What an earlier, interrupted preparation made already is left alone."""
+        if call.databases:
+            engine = self._capable(Databases)
+            there = {one.name for one in engine.list_databases()}
+            engine.create_databases([one.to_domain() for one in call.databases if one.name not in there])
+        if call.users:
+            users = self._capable(Users)
+            known = {user.id for user in users.list_users()}
+            wanted = [user.to_domain() for user in call.users]
+            users.create_users([user for user in wanted if user.id not in known])
+
+    def _capable(self, capability: type[Capability]) -> Capability:
+        if not isinstance(self._engine, capability):
+            raise Unsupported(f"This datastore has no {capability.__name__.lower()}.")
+        return self._engine
+
+
+def application(calls: Calls) -> Starlette:
+    """The ASGI application; it takes calls from the control plane's certificate alone."""
+
+    async def answer(request: Request) -> Response:
+        if request.scope.get("extensions", {}).get(PEER) != CONTROL_PLANE:
+            return PlainTextResponse("this guest takes calls from its control plane only", 403)
+        method = request.path_params["method"]
+        if method not in calls.methods:
+            return PlainTextResponse(f"this agent has no method {method}", 404)
+        kind, handler = calls.methods[method]
+        try:
+            call = kind.model_validate_json(await request.body())
+        except ValidationError:
+            # The error's own text would repeat what was sent, passwords too.
+            return PlainTextResponse(f"the call {method} does not have the fields it needs", 422)
+        try:
+            reply = await run_in_threadpool(handler, call)
+        except ArgosyError as error:
+            refusal = ErrorReply(kind=error.kind.value, code=error.code, sentence=error.sentence)
+            return Response(refusal.model_dump_json(), 400, media_type="application/json")
+        except Exception:
+            log.exception("call failed by surprise", method=method)
+            return PlainTextResponse("the agent failed by surprise: see its log", 500)
+        return Response(reply.model_dump_json(), media_type="application/json")
+
+    return Starlette(routes=[Route(PATH + "{method}", answer, methods=["POST"])])

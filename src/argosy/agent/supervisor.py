@@ -1,0 +1,154 @@
+"""Keeps the database server as it is wanted: up, restarted when it dies, or stopped.
+
+What is wanted is kept in a file, so that an agent that was killed goes on where it stood. The server
+itself runs in a session of its own and does not notice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+
+from argosy.domain.errors import ArgosyError
+from argosy.domain.status import Service
+from argosy.engines.base import Engine, Health
+
+log = structlog.get_logger()
+
+CHECK_EVERY_S = 2.0
+BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+# A server that dies this often within this time does not stay up: shown as crashed while we go on trying.
+CRASHES, WITHIN_S = 4, 60.0
+
+_SERVICE = {Health.UP: Service.HEALTHY, Health.STARTING: Service.STARTING, Health.BLOCKED: Service.BLOCKED}
+
+
+class Wanted(StrEnum):
+    NOTHING = "nothing"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Supervisor:
+    """One engine's keeper. `changed` is called when the service changes, `record` with what happened."""
+
+    def __init__(
+        self, engine: Engine, wanted: Path, *, changed: Callable[[], None], record: Callable[[str, str], None]
+    ) -> None:
+        self._engine = engine
+        self._wanted_file = wanted
+        self._changed = changed
+        self._record = record
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._died_at: deque[float] = deque(maxlen=CRASHES)
+        self._failed_starts = 0
+        self.service = Service.NEW
+
+    @property
+    def wanted(self) -> Wanted:
+        try:
+            return Wanted(self._wanted_file.read_text().strip())
+        except (OSError, ValueError):
+            return Wanted.NOTHING
+
+    def start(self) -> None:
+        """Bring the server up, now and whenever it dies. Raises EngineError when it does not come up."""
+        with self._lock:
+            self._want(Wanted.RUNNING)
+            self._engine.start()
+            self._died_at.clear()
+            self._failed_starts = 0
+            self.check()
+
+    def stop(self) -> None:
+        """Take the server down cleanly, and leave it down."""
+        with self._lock:
+            self._want(Wanted.STOPPED)
+            self._engine.stop()
+            self.check()
+
+    def restart(self) -> None:
+        with self._lock:
+            self._engine.stop()
+            self.start()
+
+    def check(self) -> None:
+        """Look at the server and say so when it changed."""
+        seen = self._look()
+        if seen is not self.service:
+            log.info("service changed", before=self.service.value, now=seen.value)
+            self.service = seen
+            self._changed()
+
+    def run(self) -> None:
+        """The keeper's loop, until `end`."""
+        while not self._ended.is_set():
+            if self.wanted is Wanted.RUNNING and self._engine.server.pid is not None:
+                # Wakes the moment the server dies.
+                self._engine.server.wait(CHECK_EVERY_S)
+            else:
+                self._ended.wait(self._pause())
+            if not self._ended.is_set() and self._lock.acquire(blocking=False):
+                try:
+                    self._tend()
+                finally:
+                    self._lock.release()
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def _tend(self) -> None:
+        if self.wanted is Wanted.RUNNING and self._engine.server.pid is None:
+            if self.service in (Service.HEALTHY, Service.BLOCKED):
+                self._died_at.append(time.monotonic())
+                tail = self._engine.server.log_tail(3)
+                self._record(
+                    "server.died", f"The database server died and is started again. Its last words: {tail}"
+                )
+                log.error("server died", log_tail=tail)
+                self.check()
+            self._revive()
+        self.check()
+
+    def _revive(self) -> None:
+        try:
+            self._engine.start()
+        except ArgosyError as error:
+            self._failed_starts += 1
+            log.warning("server does not start", attempt=self._failed_starts, error=error.sentence)
+            if self._failed_starts == CRASHES:
+                self._record("server.crashed", f"The database server does not stay up: {error.sentence}")
+        else:
+            self._failed_starts = 0
+            self._record("server.restarted", "The database server was started again after it had died.")
+
+    def _pause(self) -> float:
+        if self.wanted is not Wanted.RUNNING:
+            return CHECK_EVERY_S
+        return BACK_OFF_S[min(self._troubles(), len(BACK_OFF_S) - 1)]
+
+    def _troubles(self) -> int:
+        recent = sum(1 for died in self._died_at if time.monotonic() - died < WITHIN_S)
+        return max(self._failed_starts, recent - 1)
+
+    def _look(self) -> Service:
+        wanted = self.wanted
+        if wanted is Wanted.NOTHING:
+            return Service.NEW
+        if wanted is Wanted.STOPPED:
+            return Service.SHUTDOWN
+        if self._engine.server.pid is None:
+            return Service.CRASHED if self._troubles() >= CRASHES - 1 else Service.STARTING
+        return _SERVICE.get(self._engine.health(), Service.STARTING)
+
+    def _want(self, wanted: Wanted) -> None:
+        temporary = self._wanted_file.with_suffix(".new")
+        temporary.write_text(wanted.value)
+        temporary.replace(self._wanted_file)

@@ -1,0 +1,52 @@
+"""The conductor's application: one route, over mutual TLS, and a guest may speak for its own instance only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+from fastapi import FastAPI, Request, Response
+
+from argosy.domain.errors import InstanceNotFound
+from argosy.domain.status import Report, Service
+from argosy.metadata.store import Store
+from argosy.rpc import peers, reports
+from argosy.rpc.server import PEER
+
+log = structlog.get_logger()
+
+
+def application(store: Store) -> FastAPI:
+    app = FastAPI(title="Argosy conductor", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.post(reports.PATH, status_code=204)
+    def take_report(request: Request, body: reports.GuestReport) -> Response:
+        """Write a report down; one that is older than what is known is dropped, and that is no error."""
+        peer = request.scope.get("extensions", {}).get(PEER)
+        if peer != peers.guest(body.instance_id):
+            log.warning("report refused", peer=peer, instance_id=body.instance_id)
+            return Response("a guest reports for its own instance only", 403)
+        try:
+            service = Service(body.service)
+        except ValueError:
+            return Response(f"service must be one of {', '.join(Service)}", 400)
+        report = Report(
+            service=service,
+            number=body.number,
+            at=datetime.now(UTC),
+            volume_used_bytes=body.volume_used_bytes,
+            server_version=body.server_version,
+            restart_required=body.restart_required,
+        )
+        with store.write() as tx:
+            try:
+                instance = tx.instances.get(body.instance_id)
+            except InstanceNotFound:
+                # Its last words while it is being deleted.
+                return Response(status_code=204)
+            tx.instances.report(body.instance_id, report)
+            for event in body.events:
+                tx.events.add(instance.project_id, instance.id, event.kind, event.message, "guest")
+        return Response(status_code=204)
+
+    return app

@@ -1,0 +1,145 @@
+"""Instances in the metadata database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from argosy.domain.errors import InstanceNotFound
+from argosy.domain.instance import Fault, Instance
+from argosy.domain.status import Report, Service
+from argosy.metadata.tables import instances
+
+
+class Instances:
+    """The instances of one project, or of all."""
+
+    def __init__(self, connection: sa.Connection, project_id: str | None) -> None:
+        self._connection = connection
+        self._project_id = project_id
+
+    def _mine(self) -> sa.ColumnElement[bool]:
+        alive = instances.c.deleted_at.is_(None)
+        return (
+            alive if self._project_id is None else sa.and_(instances.c.project_id == self._project_id, alive)
+        )
+
+    def get(self, instance_id: str) -> Instance:
+        """Raises InstanceNotFound, also for what is another project's or deleted."""
+        row = self._connection.execute(
+            sa.select(instances).where(instances.c.id == instance_id, self._mine())
+        ).first()
+        if row is None:
+            raise InstanceNotFound(instance_id=instance_id)
+        return _instance(row)
+
+    def page(self, limit: int, after_id: str | None = None) -> tuple[list[Instance], bool]:
+        """Up to `limit` instances whose id follows `after_id`, by id, and whether there are more."""
+        query = sa.select(instances).where(self._mine()).order_by(instances.c.id).limit(limit + 1)
+        if after_id is not None:
+            query = query.where(instances.c.id > after_id)
+        rows = self._connection.execute(query).all()
+        return [_instance(row) for row in rows[:limit]], len(rows) > limit
+
+    def all(self) -> list[Instance]:
+        return [_instance(row) for row in self._connection.execute(sa.select(instances).where(self._mine()))]
+
+    def add(self, instance: Instance) -> None:
+        """A new instance, held from its first moment by the operation that builds it."""
+        self._connection.execute(
+            sa.insert(instances).values(
+                id=instance.id,
+                project_id=instance.project_id,
+                name=instance.name,
+                datastore=instance.datastore,
+                version=instance.version,
+                flavor_id=instance.flavor_id,
+                volume_gb=instance.volume_gb,
+                access=instance.access,
+                platform=instance.platform,
+                created_at=instance.created_at,
+                updated_at=instance.updated_at,
+                broken=False,
+                restart_required=False,
+            )
+        )
+
+    def rename(self, instance_id: str, name: str) -> None:
+        self._set(instance_id, name=name, updated_at=datetime.now(UTC))
+
+    def set_address(self, instance_id: str, address: str) -> None:
+        self._set(instance_id, address=address)
+
+    def set_platform(self, instance_id: str, facts: dict[str, Any]) -> None:
+        self._set(instance_id, platform=facts)
+
+    def set_root(self, instance_id: str, *, by: str | None) -> None:
+        """Remember who enabled root last; None when it is disabled."""
+        self._set(instance_id, root_enabled_at=None if by is None else datetime.now(UTC), root_enabled_by=by)
+
+    def forget_report(self, instance_id: str) -> None:
+        """Take the guest's last word back: its service is unknown until it speaks again. Clears a failure too."""
+        self._set(instance_id, service=Service.UNKNOWN, broken=False, updated_at=datetime.now(UTC))
+
+    def report(self, instance_id: str, report: Report) -> bool:
+        """Write down what a guest says, unless something newer is known; False when it was dropped."""
+        newer = sa.or_(instances.c.report_number.is_(None), instances.c.report_number < report.number)
+        result = self._connection.execute(
+            sa.update(instances)
+            .where(instances.c.id == instance_id, instances.c.deleted_at.is_(None), newer)
+            .values(
+                service=report.service.value,
+                report_number=report.number,
+                reported_at=report.at,
+                volume_used_bytes=report.volume_used_bytes,
+                server_version=report.server_version,
+                restart_required=report.restart_required,
+            )
+        )
+        return result.rowcount == 1
+
+    def _set(self, instance_id: str, **values: Any) -> None:
+        result = self._connection.execute(
+            sa.update(instances).where(instances.c.id == instance_id, self._mine()).values(**values)
+        )
+        if result.rowcount != 1:
+            raise InstanceNotFound(instance_id=instance_id)
+
+
+def _instance(row: sa.Row[Any]) -> Instance:
+    report = None
+    if row.service is not None and row.reported_at is not None:
+        report = Report(
+            service=Service(row.service),
+            number=row.report_number,
+            at=row.reported_at,
+            volume_used_bytes=row.volume_used_bytes,
+            server_version=row.server_version,
+            restart_required=row.restart_required,
+        )
+    fault = None
+    if row.fault_message is not None:
+        fault = Fault(message=row.fault_message, created_at=row.fault_at, details=row.fault_details)
+    return Instance(
+        id=row.id,
+        project_id=row.project_id,
+        name=row.name,
+        datastore=row.datastore,
+        version=row.version,
+        flavor_id=row.flavor_id,
+        volume_gb=row.volume_gb,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        access=row.access,
+        address=row.address,
+        platform=row.platform,
+        operation_id=row.operation_id,
+        operation_kind=row.operation_kind,
+        broken=row.broken,
+        fault=fault,
+        report=report,
+        root_enabled=row.root_enabled_at is not None,
+        deleted_at=row.deleted_at,
+    )

@@ -1,0 +1,71 @@
+"""Opening the metadata database: engines, transactions, and the queue that commits with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from argosy.metadata.events import Events
+from argosy.metadata.flavors import Flavors
+from argosy.metadata.idempotency import IdempotentRequests
+from argosy.metadata.instances import Instances
+from argosy.metadata.operations import Operations
+from argosy.metadata.queue import Queue
+
+
+class Transaction:
+    """One transaction: a repository per noun, each query scoped to `project_id` (None sees every project)."""
+
+    def __init__(self, connection: sa.Connection, project_id: str | None, queue: Queue) -> None:
+        self.connection = connection
+        self.events = Events(connection, project_id)
+        self.flavors = Flavors(connection)
+        self.idempotent_requests = IdempotentRequests(connection, project_id)
+        self.instances = Instances(connection, project_id)
+        self.operations = Operations(connection, project_id, queue, self.events)
+
+
+class Store:
+    """The metadata database. One per process; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = create_engine(url)
+        self.queue = Queue(url)
+
+    @contextmanager
+    def read(self, project_id: str | None = None) -> Iterator[Transaction]:
+        """A transaction that changes nothing."""
+        with self.engine.connect() as connection:
+            yield Transaction(connection, project_id, self.queue)
+
+    @contextmanager
+    def write(self, project_id: str | None = None) -> Iterator[Transaction]:
+        """A transaction that commits at its end, or not at all when anything is raised."""
+        with self.engine.connect() as connection:
+            if self.engine.dialect.name == "sqlite":
+                # The write lock first: what is read here is still true when it is written on.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield Transaction(connection, project_id, self.queue)
+            connection.commit()
+
+    def close(self) -> None:
+        self.queue.close()
+        self.engine.dispose()
+
+
+def create_engine(url: str) -> sa.Engine:
+    """An engine whose SQLite connections wait for one another and check foreign keys."""
+    if not url.startswith("sqlite"):
+        return sa.create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True)
+    engine = sa.create_engine(url, pool_size=10, max_overflow=30)
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA busy_timeout = 30000")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    return engine

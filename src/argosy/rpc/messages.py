@@ -1,0 +1,219 @@
+"""The calls a guest agent answers: POST /rpc/v1/<method>, a call's fields as JSON, its reply as JSON.
+
+A new field needs a default, and unknown ones are left out, so that agents and control planes of
+neighbouring releases understand each other; a changed meaning is a new method.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from argosy.domain import databases as domain
+
+PATH = "/rpc/v1/"
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Nothing(Message):
+    """The reply of a call that only acts."""
+
+
+Reply = TypeVar("Reply", bound=Message)
+
+
+class Call(Message, Generic[Reply]):
+    """A call; its class names the method and the reply."""
+
+    method: ClassVar[str]
+    reply: ClassVar[type[Message]] = Nothing
+
+
+class Database(Message):
+    name: str
+    character_set: str | None = None
+    collate: str | None = None
+
+    def to_domain(self) -> domain.Database:
+        return domain.Database(self.name, self.character_set, self.collate)
+
+
+class User(Message):
+    name: str
+    host: str = domain.ANY_HOST
+    databases: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, user: domain.User) -> User:
+        return cls(name=user.id.name, host=user.id.host, databases=user.databases)
+
+
+class NewUser(Message):
+    name: str
+    password: str = Field(repr=False)
+    host: str = domain.ANY_HOST
+    databases: tuple[str, ...] = ()
+
+    def to_domain(self) -> domain.NewUser:
+        return domain.NewUser(domain.UserId(self.name, self.host), self.password, self.databases)
+
+
+class UserId(Message):
+    name: str
+    host: str = domain.ANY_HOST
+
+    def to_domain(self) -> domain.UserId:
+        return domain.UserId(self.name, self.host)
+
+
+class DatabaseList(Message):
+    databases: tuple[Database, ...]
+
+
+class UserList(Message):
+    users: tuple[User, ...]
+
+
+class ListDatabases(Call[DatabaseList]):
+    method: ClassVar[str] = "databases.list"
+    reply: ClassVar[type[Message]] = DatabaseList
+
+
+class CreateDatabases(Call[Nothing]):
+    method: ClassVar[str] = "databases.create"
+    databases: tuple[Database, ...]
+
+
+class DeleteDatabase(Call[Nothing]):
+    method: ClassVar[str] = "databases.delete"
+    name: str
+
+
+class ListUsers(Call[UserList]):
+    method: ClassVar[str] = "users.list"
+    reply: ClassVar[type[Message]] = UserList
+
+
+class GetUser(Call[User]):
+    method: ClassVar[str] = "users.get"
+    reply: ClassVar[type[Message]] = User
+    user: UserId
+
+
+class CreateUsers(Call[Nothing]):
+    method: ClassVar[str] = "users.create"
+    users: tuple[NewUser, ...]
+
+
+class UpdateUser(Call[Nothing]):
+    """None leaves a property as it is."""
+
+    method: ClassVar[str] = "users.update"
+    user: UserId
+    name: str | None = None
+    host: str | None = None
+    password: str | None = Field(default=None, repr=False)
+
+
+class NewPassword(Message):
+    user: UserId
+    password: str = Field(repr=False)
+
+
+class ChangePasswords(Call[Nothing]):
+    """Raises UserNotFound before any is changed."""
+
+    method: ClassVar[str] = "users.change_passwords"
+    changes: tuple[NewPassword, ...]
+
+
+class DeleteUser(Call[Nothing]):
+    method: ClassVar[str] = "users.delete"
+    user: UserId
+
+
+class GrantAccess(Call[Nothing]):
+    method: ClassVar[str] = "access.grant"
+    user: UserId
+    databases: tuple[str, ...]
+
+
+class RevokeAccess(Call[Nothing]):
+    method: ClassVar[str] = "access.revoke"
+    user: UserId
+    database: str
+
+
+class RootName(Message):
+    name: str
+
+
+class EnableRoot(Call[RootName]):
+    method: ClassVar[str] = "root.enable"
+    reply: ClassVar[type[Message]] = RootName
+    password: str = Field(repr=False)
+
+
+class DisableRoot(Call[Nothing]):
+    method: ClassVar[str] = "root.disable"
+
+
+class Phase(StrEnum):
+    """How a job is. UNREACHABLE is the caller's word for an agent that did not answer."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+
+
+class JobState(Message):
+    phase: Phase
+    doing: str = ""
+    error_kind: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+
+class Job(Call[JobState]):
+    """Long work: started under its id unless the agent knows it already, then waited for up to `wait_s` seconds.
+
+    An agent that was restarted in the middle has forgotten the job and starts it again; jobs are safe to repeat.
+    """
+
+    reply: ClassVar[type[Message]] = JobState
+    job_id: str
+    wait_s: float = 2.0
+
+
+class Prepare(Job):
+    """Make the database server, start it, and make its first databases and users."""
+
+    method: ClassVar[str] = "jobs.prepare"
+    databases: tuple[Database, ...] = ()
+    users: tuple[NewUser, ...] = ()
+
+
+class Restart(Job):
+    """Stop the database server cleanly and start it."""
+
+    method: ClassVar[str] = "jobs.restart"
+
+
+class Stop(Job):
+    """Stop the database server cleanly, until it is asked to start."""
+
+    method: ClassVar[str] = "jobs.stop"
+
+
+class ErrorReply(Message):
+    """What a call answers, with status 400, when it raised one of our errors."""
+
+    kind: str
+    code: str
+    sentence: str

@@ -1,0 +1,142 @@
+"""Every setting, once: the home's argosy.toml, overridden by ARGOSY_* in the environment.
+
+Each process's main reads it and hands values down; nothing else looks a setting up. A nested setting is
+ARGOSY_<GROUP>__<NAME>, such as ARGOSY_LOCAL__NETWORK.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class FlavorSetting(BaseModel):
+    id: str
+    name: str
+    memory_mb: int = Field(ge=64)
+    vcpus: int = Field(ge=1)
+
+
+FLAVORS = [
+    FlavorSetting(id="1", name="db.tiny", memory_mb=256, vcpus=1),
+    FlavorSetting(id="2", name="db.small", memory_mb=512, vcpus=1),
+    FlavorSetting(id="3", name="db.medium", memory_mb=1024, vcpus=1),
+    FlavorSetting(id="4", name="db.large", memory_mb=2048, vcpus=2),
+    FlavorSetting(id="5", name="db.xlarge", memory_mb=4096, vcpus=4),
+]
+
+
+class ApiSettings(BaseModel):
+    """`public_endpoint` is what clients are told; unset, it is what each request was sent to."""
+
+    listen: str = "127.0.0.1:8779"
+    public_endpoint: str | None = None
+    region: str = "RegionOne"
+    max_volume_gb: int = Field(default=1000, ge=1)
+    default_datastore: str = "postgresql"
+
+
+class ConductorSettings(BaseModel):
+    """`listen` is also where guests reach it; unset, it is port 8778 of the first address of the local network."""
+
+    listen: str | None = None
+
+
+class TaskManagerSettings(BaseModel):
+    workers: int = Field(default=16, ge=1)
+    poll_s: float = Field(default=0.1, gt=0)
+
+
+class LocalSettings(BaseModel):
+    """The local platform. `network` unset is a /24 of 127.77.0.0/16 chosen by the home's path."""
+
+    network: IPv4Network | None = None
+    volumes: Literal["auto", "real", "directory"] = "auto"
+    limits: Literal["auto", "none"] = "auto"
+    image_sources: list[Literal["debian", "wheel"]] = ["debian", "wheel"]
+    images: Path | None = None
+    debian_mirror: str | None = None
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="ARGOSY_", env_nested_delimiter="__", extra="ignore")
+
+    home: Path
+    metadata_url: str | None = None
+    api: ApiSettings = ApiSettings()
+    conductor: ConductorSettings = ConductorSettings()
+    taskmanager: TaskManagerSettings = TaskManagerSettings()
+    local: LocalSettings = LocalSettings()
+    flavors: list[FlavorSetting] = FLAVORS
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - none are read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - none are read
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        given = init_settings()
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, Path(given["home"]) / "argosy.toml"),
+        )
+
+    @property
+    def database_url(self) -> str:
+        return self.metadata_url or f"sqlite:///{self.home / 'argosy.db'}"
+
+    @property
+    def network(self) -> IPv4Network:
+        if self.local.network is not None:
+            return self.local.network
+        # Two homes on one machine almost never meet, and a home keeps its addresses.
+        third = int.from_bytes(hashlib.sha256(os.fsencode(self.home)).digest()[:2]) % 199
+        return IPv4Network(f"127.77.{third}.0/24")
+
+    @property
+    def conductor_listen(self) -> tuple[str, int]:
+        return split(self.conductor.listen or f"{self.network[1]}:8778")
+
+    @property
+    def api_listen(self) -> tuple[str, int]:
+        return split(self.api.listen)
+
+    @property
+    def images_directory(self) -> Path:
+        return self.local.images or self.home / "images"
+
+
+def default_home() -> Path:
+    """ARGOSY_HOME, else /var/lib/argosy for root and the user's data directory otherwise (XDG)."""
+    named = os.environ.get("ARGOSY_HOME")
+    if named:
+        return Path(named).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/argosy")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "argosy"
+
+
+def read(home: Path) -> Settings:
+    """Raises pydantic's ValidationError, naming the setting and its bound."""
+    return Settings(home=home)
+
+
+def split(listen: str) -> tuple[str, int]:
+    """HOST:PORT apart; IPv6 hosts in brackets. Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]") or "127.0.0.1", int(port)

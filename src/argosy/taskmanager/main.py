@@ -1,0 +1,43 @@
+"""Starting and stopping the task manager inside a process."""
+
+from __future__ import annotations
+
+import threading
+
+from dbos import DBOS, DBOSConfig, Queue
+
+from argosy.metadata.queue import QUEUE, WORKFLOW_VERSION
+from argosy.taskmanager import create, delete, restart, sweeps
+from argosy.taskmanager.parts import Parts, install
+
+WORKFLOWS = (create.create_instance, delete.delete_instance, restart.restart_instance)
+
+
+class TaskManager:
+    """Takes operations off the queue and runs their workflows, up to `workers` at once."""
+
+    def __init__(self, parts: Parts, *, workers: int, poll_s: float) -> None:
+        install(parts)
+        self._parts = parts
+        self._ended = threading.Event()
+        config: DBOSConfig = {
+            "name": "argosy",
+            "system_database_url": parts.store.url,
+            "application_version": WORKFLOW_VERSION,
+            "executor_id": "taskmanager",
+            "log_level": "WARNING",
+            "run_migrations": False,
+        }
+        self._dbos = DBOS(config=config)
+        Queue(QUEUE, worker_concurrency=workers, polling_interval_sec=poll_s)
+
+    def start(self) -> None:
+        """Publish what the platform offers, take up what was interrupted, and begin to work."""
+        with self._parts.store.write() as tx:
+            tx.flavors.publish(self._parts.platform.flavors())
+        DBOS.launch()
+        threading.Thread(target=sweeps.run, args=(self._ended,), name="sweeps", daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        DBOS.destroy(workflow_completion_timeout_sec=0)

@@ -1,0 +1,35 @@
+"""What the steps work with. Set once by the process's main, before the first workflow runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from argosy.metadata.sealing import Seal
+from argosy.metadata.store import Store
+from argosy.platforms.base import Platform
+from argosy.rpc.certificates import Authority
+from argosy.rpc.client import Guests
+
+
+@dataclass(frozen=True)
+class Parts:
+    """`control` signs guests' identities, `database` the certificates users see."""
+
+    store: Store
+    platform: Platform
+    guests: Guests
+    control: Authority
+    database: Authority
+    seal: Seal
+    conductor_url: str
+
+
+_installed: list[Parts] = []
+
+
+def install(parts: Parts) -> None:
+    _installed[:] = [parts]
+
+
+def parts() -> Parts:
+    return _installed[0]

@@ -1,0 +1,53 @@
+"""The software of a version, made ready before the first server of it boots."""
+
+from __future__ import annotations
+
+from dbos import DBOS
+
+from argosy import catalog
+from argosy.domain.errors import ImageUnavailable
+from argosy.platforms.base import ImagePhase, ImageState
+from argosy.taskmanager.parts import parts
+
+
+def wait_until_ready(
+    operation_id: str, datastore: str, version: str, *, every_s: float = 0.5, tries: int = 1800
+) -> None:
+    """Have the version's software pulled if need be, and wait for it. Raises ImageUnavailable with the reason."""
+    state = ask_for(operation_id, datastore, version)
+    for _ in range(tries):
+        if state.phase is ImagePhase.READY:
+            return
+        if state.phase is ImagePhase.FAILED:
+            raise ImageUnavailable(f"The software of {datastore} {version} cannot be had: {state.detail}")
+        DBOS.sleep(every_s)
+        state = look_at(operation_id, datastore, version)
+    raise ImageUnavailable(f"The software of {datastore} {version} was not ready in time: try again.")
+
+
+@DBOS.step()
+def ask_for(operation_id: str, datastore: str, version: str) -> ImageState:
+    """Begin the pull unless the software is ready; a pull that failed earlier is tried again."""
+    images = parts().platform.images
+    wanted = catalog.datastores()[datastore].version(version)
+    if images.state(wanted).phase is not ImagePhase.READY:
+        images.begin(wanted)
+    return _shown(operation_id, images.state(wanted))
+
+
+@DBOS.step()
+def look_at(operation_id: str, datastore: str, version: str) -> ImageState:
+    images = parts().platform.images
+    wanted = catalog.datastores()[datastore].version(version)
+    state = images.state(wanted)
+    if state.phase is ImagePhase.ABSENT:
+        # The process that was pulling it is gone.
+        images.begin(wanted)
+    return _shown(operation_id, state)
+
+
+def _shown(operation_id: str, state: ImageState) -> ImageState:
+    if state.phase is ImagePhase.PULLING and state.detail:
+        with parts().store.write() as tx:
+            tx.operations.say(operation_id, f"getting the software: {state.detail}")
+    return state

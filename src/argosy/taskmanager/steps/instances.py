@@ -1,0 +1,20 @@
+"""An instance's row."""
+
+from __future__ import annotations
+
+from dbos import DBOS
+
+from argosy.taskmanager.parts import parts
+
+
+@DBOS.step()
+def address_of(instance_id: str) -> str | None:
+    with parts().store.read() as tx:
+        return tx.instances.get(instance_id).address
+
+
+@DBOS.step()
+def bury(operation_id: str) -> None:
+    """Nothing of the instance is left: it is gone for its owner too."""
+    with parts().store.write() as tx:
+        tx.operations.bury(operation_id)

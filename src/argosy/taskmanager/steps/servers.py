@@ -1,0 +1,72 @@
+"""An instance's server: its address, its identity, its boot and its end."""
+
+from __future__ import annotations
+
+from dbos import DBOS
+
+from argosy import catalog
+from argosy.domain.errors import Unavailable
+from argosy.platforms.base import Credentials, ServerRequest
+from argosy.rpc import peers
+from argosy.taskmanager.parts import parts
+
+
+def is_transient(error: BaseException) -> bool:
+    return isinstance(error, Unavailable)
+
+
+@DBOS.step()
+def reserve(instance_id: str) -> str:
+    """The instance's address, written where its owner sees it."""
+    address = parts().platform.servers.reserve(instance_id)
+    with parts().store.write() as tx:
+        tx.instances.set_address(instance_id, address)
+    return address
+
+
+@DBOS.step(retries_allowed=True, should_retry=is_transient)
+def boot(instance_id: str, address: str) -> None:
+    """Boot the server with an identity of its own; one that runs is left alone.
+
+    The identity is made here and goes nowhere but to the guest: a step's result would be stored.
+    """
+    own = parts()
+    with own.store.read() as tx:
+        instance = tx.instances.get(instance_id)
+        flavor = tx.flavors.get(instance.flavor_id)
+    datastore = catalog.datastores()[instance.datastore]
+    identity = own.control.issue(
+        common_name=peers.guest(instance_id), addresses=[address], client=True, server=True
+    )
+    shown = own.database.issue(common_name=address, addresses=[address], server=True)
+    own.platform.servers.create(
+        ServerRequest(
+            instance_id=instance_id,
+            version=datastore.version(instance.version),
+            engine=datastore.engine,
+            port=datastore.port,
+            flavor=flavor,
+            credentials=Credentials(
+                rpc_ca=own.control.certificate,
+                rpc_certificate=identity.certificate,
+                rpc_key=identity.key,
+                tls_ca=own.database.certificate,
+                tls_certificate=shown.certificate,
+                tls_key=shown.key,
+            ),
+            conductor_url=own.conductor_url,
+        )
+    )
+
+
+@DBOS.step()
+def note_limits(instance_id: str) -> None:
+    """Write down which limits the platform enforces, for `show`."""
+    limits = parts().platform.servers.limits(instance_id)
+    with parts().store.write() as tx:
+        tx.instances.set_platform(instance_id, {"name": parts().platform.name, "limits": limits})
+
+
+@DBOS.step(retries_allowed=True, should_retry=is_transient)
+def delete(instance_id: str) -> None:
+    parts().platform.servers.delete(instance_id)

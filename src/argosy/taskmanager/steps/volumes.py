@@ -1,0 +1,22 @@
+"""An instance's volume."""
+
+from __future__ import annotations
+
+from dbos import DBOS
+
+from argosy.taskmanager.parts import parts
+
+
+@DBOS.step()
+def create(instance_id: str) -> None:
+    """A volume of the instance's size, under its server."""
+    with parts().store.read() as tx:
+        size_gb = tx.instances.get(instance_id).volume_gb
+    volumes = parts().platform.volumes
+    volumes.create(instance_id, size_gb)
+    volumes.attach(instance_id)
+
+
+@DBOS.step()
+def delete(instance_id: str) -> None:
+    parts().platform.volumes.delete(instance_id)

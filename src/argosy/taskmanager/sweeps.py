@@ -1,0 +1,66 @@
+"""Repair on a schedule: guests that died are booted again, claims nobody holds are released."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+from dbos import DBOS
+
+from argosy.domain.errors import ArgosyError, Failed
+from argosy.domain.operations import CreateInstance, DeleteInstance
+from argosy.taskmanager.parts import parts
+
+log = structlog.get_logger()
+
+EVERY_S = 2.0
+_DEAD = {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
+
+
+def run(ended: threading.Event) -> None:
+    """Sweep until told to end. One failed sweep is logged and the next one tried."""
+    while not ended.wait(EVERY_S):
+        for sweep in (boot_dead_guests, release_orphaned_claims):
+            try:
+                sweep()
+            except Exception:
+                log.exception("sweep failed", sweep=sweep.__name__)
+
+
+def boot_dead_guests() -> None:
+    """Servers that died (on local: an agent was killed, or the machine rebooted) run again.
+
+    Those whose creation has not booted them yet, or whose deletion is under way, are their workflow's.
+    """
+    with parts().store.read() as tx:
+        leave = {CreateInstance.kind, DeleteInstance.kind}
+        instances = [
+            one for one in tx.instances.all() if one.operation_kind not in leave and one.address is not None
+        ]
+    healed = parts().platform.servers.heal([one.id for one in instances])
+    if healed:
+        with parts().store.write() as tx:
+            for one in instances:
+                if one.id in healed:
+                    log.warning("guest booted again", instance_id=one.id)
+                    tx.events.add(
+                        one.project_id,
+                        one.id,
+                        "guest.booted",
+                        "The guest had died and was booted again.",
+                        "taskmanager",
+                    )
+
+
+def release_orphaned_claims() -> None:
+    """An operation whose workflow has ended without ending it fails, so that nothing is claimed for ever."""
+    with parts().store.read() as tx:
+        running = tx.operations.running()
+    for operation in running:
+        status = DBOS.get_workflow_status(operation.id)
+        if status is not None and status.status in _DEAD:
+            reason: ArgosyError = Failed(
+                "The operation was cancelled or cannot go on: an operator finds the reason in the log."
+            )
+            with parts().store.write() as tx:
+                tx.operations.fail(operation.id, reason, f"workflow status {status.status}: {status.error}")
