@@ -15,34 +15,12 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from argosy import marks
 from argosy.engines.host import Host
 
-_SERVER_MARK = {"ARGOSY_ROLE": "server"}
-
-
-def started_at(pid: int) -> int | None:
-    """Clock ticks after boot at which a process began, or None when there is no such (living) process.
-
-    proc(5): field 22 of /proc/PID/stat; with the pid it names a process for good, since pids are reused.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-@dataclass(frozen=True)
-class _Known:
-    pid: int
-    started_at: int
-
-    @property
-    def alive(self) -> bool:
-        return started_at(self.pid) == self.started_at
+_SERVER_MARK = {marks.ROLE: "server"}
 
 
 class ServerProcess:
@@ -54,7 +32,7 @@ class ServerProcess:
         self._pid_file = host.run / "server.json"
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._known: _Known | None = None
+        self._known: marks.Process | None = None
 
     @property
     def pid(self) -> int | None:
@@ -124,13 +102,15 @@ class ServerProcess:
     def kill(self) -> None:
         """End the server and every process of the instance's server at once.
 
-        PostgreSQL's children leave its process group and session (each calls setsid), hence the mark.
+        PostgreSQL's children leave its process group and session (each calls setsid), hence the marks; they
+        lose these too, and once it is dead nothing tells whose they are: hence the look before.
         """
+        family = marks.with_descendants(self._marked())
         self.send(signal.SIGKILL)
-        self.wait(10)
-        for pid in self._marked():
+        for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.wait(10)
         self._pid_file.unlink(missing_ok=True)
 
     def log_tail(self, lines: int = 15, size: int = 4096) -> str:
@@ -162,52 +142,40 @@ class ServerProcess:
         return self._known.pid if self._known else None
 
     def _remember(self, pid: int) -> None:
-        ticks = started_at(pid)
+        ticks = marks.started_at(pid)
         if ticks is None:
             return
-        self._known = _Known(pid, ticks)
-        temporary = self._pid_file.with_suffix(".new")
-        temporary.write_text(json.dumps({"pid": pid, "started_at": ticks}))
-        temporary.replace(self._pid_file)
+        _spare_no_more(pid)
+        self._known = marks.Process(pid, ticks)
+        self._host.write_file(self._pid_file, json.dumps({"pid": pid, "started_at": ticks}))
 
-    def _read(self) -> _Known | None:
+    def _read(self) -> marks.Process | None:
         try:
             stored = json.loads(self._pid_file.read_text())
-            known = _Known(int(stored["pid"]), int(stored["started_at"]))
+            known = marks.Process(int(stored["pid"]), int(stored["started_at"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return known if known.alive and known.pid in self._marked([known.pid]) else None
 
-    def _search(self) -> _Known | None:
+    def _search(self) -> marks.Process | None:
         """The marked process whose parent is not marked: the server itself, not one it forked."""
         marked = set(self._marked())
         for pid in sorted(marked):
-            ticks = started_at(pid)
-            if ticks is not None and _parent(pid) not in marked:
+            ticks = marks.started_at(pid)
+            if ticks is not None and marks.parent(pid) not in marked:
                 self._remember(pid)
-                return _Known(pid, ticks)
+                return marks.Process(pid, ticks)
         return None
 
     def _marked(self, pids: Sequence[int] | None = None) -> list[int]:
-        marks = {
-            f"ARGOSY_INSTANCE={self._host.instance_id}".encode(),
-            *(f"{key}={value}".encode() for key, value in _SERVER_MARK.items()),
-        }
-        candidates = (
-            pids
-            if pids is not None
-            else [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        )
-        found = []
-        for pid in candidates:
-            with contextlib.suppress(OSError):
-                if marks <= set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
-                    found.append(pid)
-        return found
+        return marks.marked({marks.INSTANCE: self._host.instance_id, **_SERVER_MARK}, pids)
 
 
-def _parent(pid: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
+def _spare_no_more(pid: int) -> None:
+    """Take back the agent's protection from being killed for want of memory, which its children inherit.
+
+    Else the kernel would find nobody to kill when the server has filled the instance's memory.
+    """
+    with contextlib.suppress(OSError):
+        if int(Path("/proc/self/oom_score_adj").read_text()) < 0:
+            Path(f"/proc/{pid}/oom_score_adj").write_text("0")

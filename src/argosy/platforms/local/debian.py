@@ -70,22 +70,27 @@ class Package:
 
 def host_mirror() -> Mirror:
     """The Debian mirror that the host's apt is configured with. Raises ImageUnavailable when there is none."""
-    # Lists where `update` would fetch from, which apt knows even when nothing was ever fetched.
-    would_fetch = _apt(["--print-uris", "update"]).splitlines()
-    origins = dict(
-        line.split("|", 1)
-        for line in _apt(["indextargets", "--format", "$(REPO_URI)|$(ORIGIN)"]).splitlines()
-        if "|" in line
-    )
+    # What `update` would fetch, apt knows even when nothing was ever fetched; origins it knows afterwards.
+    would_fetch = _apt(["--print-uris", "update"])
+    return choose_mirror(would_fetch, _apt(["indextargets", "--format", "$(REPO_URI)|$(ORIGIN)"]))
+
+
+def choose_mirror(would_fetch: str, origins: str) -> Mirror:
+    """Pick Debian's own archives among those apt would fetch from.
+
+    `would_fetch` is what `apt-get --print-uris update` prints; `origins` has a line `address|origin` for each
+    archive already fetched.
+    """
+    known = dict(line.split("|", 1) for line in origins.splitlines() if "|" in line)
     releases: dict[str, set[str]] = {}
-    for line in would_fetch:
+    for line in would_fetch.splitlines():
         release = re.match(r"'(\S+?)/+dists/(\S+)/InRelease'", line)
         if release:
             releases.setdefault(unquote(release[1]), set()).add(release[2])
     debian = {
         address: names
         for address, names in releases.items()
-        if origins.get(f"{address}/", "Debian") == "Debian"
+        if known.get(f"{address}/", "Debian") == "Debian"
         and any(re.split(r"[-/]", name)[0] in _RELEASES for name in names)
     }
     main = [address for address, names in debian.items() if names & _RELEASES]
@@ -93,9 +98,8 @@ def host_mirror() -> Mirror:
         raise ImageUnavailable(
             "the host's apt knows no Debian mirror: give Argosy the address of one (setting debian_mirror)."
         )
-    # Other archives name their suites after Debian's as well, but have no updates suite; and those that
-    # apt has read, and which call themselves otherwise, are out already.
-    main.sort(key=lambda address: any(name.endswith("-updates") for name in debian[address]), reverse=True)
+    # Vendors name the suites of their own archives after Debian's too, but have no updates suite.
+    main.sort(key=lambda address: not any(name.endswith("-updates") for name in debian[address]))
     security = [
         address
         for address, names in debian.items()
@@ -226,9 +230,9 @@ Acquire::https::Timeout "30";
         try:
             return _apt(["-c", str(self._home / "apt.conf"), *arguments], cwd=cwd, timeout_s=timeout_s)
         except _AptFailed as failed:
-            raise ImageUnavailable(self._explain(failed.said)) from None
+            raise ImageUnavailable(self.explain(failed.said)) from None
 
-    def _explain(self, said: str) -> str:
+    def explain(self, said: str) -> str:
         """What apt said, as a sentence that tells what to do."""
         missing = re.findall(r"E: (?:Unable to locate package|Package) '?([^\s']+)", said)
         if missing:

@@ -1,0 +1,73 @@
+"""The local platform, put together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Literal
+
+from argosy.domain.instance import Flavor
+from argosy.platforms.base import Images, Servers, Volumes
+from argosy.platforms.local.accounts import check_mapped
+from argosy.platforms.local.addresses import Addresses
+from argosy.platforms.local.cgroups import Groups
+from argosy.platforms.local.home import Home
+from argosy.platforms.local.images import LocalImages
+from argosy.platforms.local.servers import LocalServers
+from argosy.platforms.local.volumes import Kind, LocalVolumes
+
+
+class LocalPlatform:
+    """This machine. As root it holds instances to their limits; as an ordinary user it says that it cannot.
+
+    All state is on disk and in the process table, so any number of these may look after one home.
+    """
+
+    name = "local"
+    images: Images
+    servers: Servers
+    volumes: Volumes
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        network: IPv4Network,
+        flavors: Sequence[Flavor],
+        images: LocalImages,
+        python: Path | None = None,
+        agent_module: str = "argosy.agent",
+        volumes: Kind = "auto",
+        limits: Literal["auto", "none"] = "auto",
+        ports: Iterable[int] = (),
+    ) -> None:
+        """Raises PlatformError, saying what to do, for a home or machine that cannot serve.
+
+        `ports` are those of the engines: an address where another program has one is passed over. Where
+        PYTHONPATH is set, agents get it too.
+        """
+        check_mapped()
+        place = Home(home)
+        addresses = Addresses(place, network, ports)
+        groups = Groups.find(place) if limits == "auto" else "limits are switched off by configuration"
+        # -s -P: neither a user's own packages nor the working directory come into an agent.
+        agent = [str(python or sys.executable), "-s", "-P", "-m", agent_module]
+        self._flavors = list(flavors)
+        self._volumes = LocalVolumes(place, addresses, volumes)
+        self._servers = LocalServers(place, addresses, self._volumes, images, groups, agent)
+        self.images = images
+        self.servers = self._servers
+        self.volumes = self._volumes
+
+    def flavors(self) -> list[Flavor]:
+        return list(self._flavors)
+
+    def stop(self, instance_id: str) -> None:
+        """End everything of an instance that runs and unmount its volume; `heal` brings it back.
+
+        Its database server should have been stopped through its agent before.
+        """
+        self._servers.stop(instance_id)
+        self._volumes.detach(instance_id)

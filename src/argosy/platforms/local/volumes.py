@@ -1,0 +1,271 @@
+"""Volumes: a file system of exactly the asked size in a file of its own, or a plain directory.
+
+A real one is a sparse ext4 image mounted through a loop device. The kernel frees the device by itself with
+the last use of it (autoclear), so a crash leaves none behind. Which kind an instance has is told by its
+files alone: a volume with an image is real, whatever the configuration says today.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import logging
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from argosy.domain.errors import OutOfSpace, PlatformError
+from argosy.platforms.local.accounts import Account, account_of
+from argosy.platforms.local.addresses import Addresses
+from argosy.platforms.local.home import Home, Place, make_directory
+
+Kind = Literal["real", "directory", "auto"]
+
+_GIB = 1 << 30
+_TOOLS = ("mkfs.ext4", "mount", "umount")
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+_LOOP_SET_DIRECT_IO = 0x4C08  # linux/loop.h
+
+_log = logging.getLogger(__name__)
+
+
+class LocalVolumes:
+    """Volumes of one home. Methods may be called from any thread."""
+
+    def __init__(self, home: Home, addresses: Addresses, kind: Kind = "auto") -> None:
+        self._home = home
+        self._addresses = addresses
+        self._kind = kind
+        self._probing = threading.Lock()
+
+    def create(self, instance_id: str, size_gb: int) -> None:
+        """Make a volume; one that is there is left alone.
+
+        Images are sparse, so what was promised may exceed what there is. The rule: a volume is refused
+        (OutOfSpace) when it alone would not fit into what is free now.
+        """
+        place = self._home.place(instance_id)
+        why_not = self._why_not_real
+        if why_not and self._kind == "real":
+            raise PlatformError(f"Volumes with a size of their own cannot be made here: {why_not}.")
+        with place.held() as lock:
+            account = account_of(self._addresses.reserve(place))
+            if place.image.exists() or place.volume.exists():
+                return
+            self._check_fits(size_gb)
+            if why_not is None:
+                _format(place.image, size_gb * _GIB, account, lock)
+            else:
+                make_directory(place.volume, 0o700, account)
+
+    def attach(self, instance_id: str) -> None:
+        place = self._home.place(instance_id)
+        with place.held() as lock:
+            if not self.attach_held(place, lock):
+                raise PlatformError(f"Instance {instance_id} has no volume on this machine.")
+
+    def attach_held(self, place: Place, lock: int) -> bool:
+        """Attach, for a caller that holds the place and its instance's address; False when there is no volume."""
+        address = place.reserved()
+        if address is None or not (place.image.exists() or place.volume.exists()):
+            return False
+        if place.image.exists():
+            _mount(place.image, place.volume, lock)
+        _hand_over(place.volume, account_of(address))
+        return True
+
+    def detach(self, instance_id: str) -> None:
+        """Unmount the volume, as before the machine is given back; nothing in it is lost."""
+        place = self._home.place(instance_id)
+        if place.root.exists():
+            with place.held() as lock:
+                self.detach_held(place, lock)
+
+    def detach_held(self, place: Place, lock: int) -> None:
+        _unmount(place.volume, lock)
+        _wait_until_released(place.image)
+        if place.image.exists():
+            with contextlib.suppress(FileNotFoundError):
+                place.volume.rmdir()
+
+    def delete(self, instance_id: str) -> None:
+        place = self._home.place(instance_id)
+        if not place.root.exists():
+            return
+        with place.held() as lock:
+            self.detach_held(place, lock)
+            partial(place.image).unlink(missing_ok=True)
+            if place.volume.exists():
+                shutil.rmtree(place.volume)
+            place.image.unlink(missing_ok=True)
+
+    def limit(self, place: Place) -> str:
+        """What bounds the volume's size, for `show`."""
+        if place.image.exists():
+            return f"file system of its own, {place.image.stat().st_size / _GIB:g} GB"
+        if place.volume.exists():
+            return f"not enforced: {self._why_not_real or 'it was made as a plain directory'}"
+        return "not enforced: there is no volume"
+
+    def mounted_ids(self) -> set[str]:
+        """Instances whose volume is mounted."""
+        return {
+            point.parent.name
+            for point in _mount_points()
+            if point.name == "volume" and point.parent.parent == self._home.instances
+        }
+
+    def _check_fits(self, size_gb: int) -> None:
+        free = shutil.disk_usage(self._home.instances).free
+        if size_gb * _GIB > free:
+            raise OutOfSpace(
+                f"A volume of {size_gb} GB does not fit: {self._home.root} has {free / _GIB:.1f} GB free. "
+                "Ask for a smaller volume, or make room."
+            )
+
+    @property
+    def _why_not_real(self) -> str | None:
+        with self._probing:
+            return self._probed
+
+    @functools.cached_property
+    def _probed(self) -> str | None:
+        """Why images cannot be mounted here, None when they can: found out by mounting one."""
+        if self._kind == "directory":
+            return "volumes are configured to be plain directories"
+        if os.geteuid() != 0:
+            return "mounting a file system needs root"
+        missing = [tool for tool in _TOOLS if shutil.which(tool, path=_PATH) is None]
+        if missing:
+            return f"this machine has no {', '.join(missing)}"
+        image, point = self._home.root / ".probe.img", self._home.root / ".probe"
+        with self._home.locked("probe") as lock:
+            try:
+                _unmount(point, lock)
+                _format(image, 4 << 20, Account(0, 0), lock)
+                _mount(image, point, lock)
+                _unmount(point, lock)
+            except (PlatformError, OSError) as error:
+                return str(error).rstrip(".")
+            finally:
+                image.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    point.rmdir()
+        return None
+
+
+def partial(image: Path) -> Path:
+    """Where an image is while it is being made; under its own name it is whole."""
+    return image.with_name(f".{image.name}.new")
+
+
+def _format(image: Path, size: int, account: Account, lock: int) -> None:
+    new = partial(image)
+    new.unlink(missing_ok=True)
+    with open(new, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.truncate(size)
+    _run(
+        # A fresh sparse file reads as zeros, so nothing has to be written or discarded to clear it. Nothing is
+        # reserved for root either: the volume's one user gets all of it.
+        ["mkfs.ext4", "-q", "-F", "-m", "0",
+         "-E", f"nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner={account.uid}:{account.gid}",
+         str(new)],
+        lock,
+    )  # fmt: skip
+    new.replace(image)
+
+
+def _mount(image: Path, point: Path, lock: int) -> None:
+    if point not in _mount_points():
+        point.mkdir(mode=0o700, exist_ok=True)
+        # noinit_itable: else the kernel would fill the image by zeroing in the background what reads as zeros.
+        options = "loop,nosuid,nodev,noatime,noinit_itable"
+        _run(["mount", "-t", "ext4", "-o", options, str(image), str(point)], lock)
+    for device in _loop_devices(image):
+        # Past the page cache of the file below, which would hold every page a second time.
+        with contextlib.suppress(OSError), device.open("rb") as opened:
+            fcntl.ioctl(opened, _LOOP_SET_DIRECT_IO, 1)
+    with contextlib.suppress(OSError):
+        (point / "lost+found").rmdir()
+
+
+def _unmount(point: Path, lock: int, timeout_s: float = 10) -> None:
+    """Unmount whatever is mounted there; what stays busy is taken out of sight, and ends with its last user."""
+    deadline = time.monotonic() + timeout_s
+    while point in _mount_points():
+        try:
+            _run(["umount", str(point)], lock)
+        except PlatformError as error:
+            if point not in _mount_points():
+                return
+            if time.monotonic() < deadline:
+                time.sleep(0.02)
+                continue
+            _log.warning("unmounting %s lazily: %s", point, error)
+            _run(["umount", "--lazy", str(point)], lock)
+
+
+def _wait_until_released(image: Path, timeout_s: float = 5) -> None:
+    """Give the kernel time to free the loop device, which it does behind the unmount's back."""
+    deadline = time.monotonic() + timeout_s
+    while _loop_devices(image) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _hand_over(volume: Path, account: Account) -> None:
+    """Make everything in a volume the account's, if it is another's: a server made anew may have a new account."""
+    found = volume.lstat()
+    if (found.st_uid, found.st_gid) != (account.uid, account.gid):
+        for directory, names, files in os.walk(volume):
+            for name in names + files:
+                os.lchown(Path(directory, name), account.uid, account.gid)
+        # Last, since it is what tells that all is done.
+        os.chown(volume, account.uid, account.gid)
+    volume.chmod(0o700)
+
+
+def _mount_points() -> list[Path]:
+    """Everything mounted, as this process sees it; proc(5) writes spaces and the like as octal."""
+    points = []
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        name = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4])
+        points.append(Path(name))
+    return points
+
+
+def _loop_devices(image: Path) -> list[Path]:
+    found = []
+    for device in Path("/sys/block").glob("loop*"):
+        with contextlib.suppress(OSError):
+            backing = (device / "loop/backing_file").read_text().rstrip("\n")
+            if backing.removesuffix(" (deleted)") == str(image):
+                found.append(Path("/dev") / device.name)
+    return found
+
+
+def _run(argv: Sequence[str], lock: int) -> None:
+    """Run a program that keeps the instance held until it ends, should we be killed."""
+    try:
+        done = subprocess.run(
+            argv,
+            env={"PATH": _PATH, "LC_ALL": "C"},
+            cwd="/",
+            pass_fds=[lock],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise PlatformError(f"{argv[0]} cannot be run: {os.strerror(error.errno or errno.EIO)}.") from error
+    if done.returncode != 0:
+        raise PlatformError(f"{argv[0]} failed ({done.returncode}): {done.stderr.strip()[-500:]}")

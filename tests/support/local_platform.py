@@ -1,0 +1,155 @@
+"""A local platform to test: a home and a network of its own, agents that stand in, and what they leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Literal
+
+from argosy import marks
+from argosy.domain.datastore import Version
+from argosy.domain.guest import RPC_PORT, GuestConfig
+from argosy.domain.instance import Flavor
+from argosy.platforms.base import Credentials, Server, ServerRequest
+from argosy.platforms.local.images import LocalImages
+from argosy.platforms.local.platform import LocalPlatform
+
+PORT = 15432
+SMALL = Flavor(id="1", name="small", memory_mb=96, vcpus=1)
+VERSION = Version(datastore="stand-in", name="1", sources=())
+ROOT = Path(__file__).parents[2]
+AGENT = "tests.support.stand_in_agent"
+
+
+def network() -> IPv4Network:
+    """Of this xdist worker alone."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    return IPv4Network(f"127.77.{230 + worker}.0/24")
+
+
+def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"it never came true that {what}"
+        time.sleep(0.01)
+
+
+class LocalSite:
+    """One machine under test, and the questions that the contract asks of any platform."""
+
+    def __init__(self, volumes: Literal["real", "directory", "auto"] = "auto") -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="argosy-test-", dir="/var/tmp"))
+        self.home.chmod(0o755)
+        self.volumes = volumes
+        os.environ["PYTHONPATH"] = f"{ROOT}:{ROOT}/src"
+        self.ids: list[str] = []
+        self.platform = self.new_platform()
+
+    def new_platform(self) -> LocalPlatform:
+        """As a control plane that has just started sees it."""
+        return LocalPlatform(
+            self.home,
+            network=network(),
+            agent_module=AGENT,
+            flavors=[SMALL],
+            images=LocalImages(
+                self.home / "images", build_template=lambda _version, _bundle, _template: None
+            ),
+            volumes=self.volumes,
+        )
+
+    def restart(self) -> None:
+        self.platform = self.new_platform()
+
+    def new_id(self) -> str:
+        self.ids.append(str(uuid.uuid4()))
+        return self.ids[-1]
+
+    def request(self, instance_id: str) -> ServerRequest:
+        return ServerRequest(
+            instance_id=instance_id,
+            version=VERSION,
+            engine="stand-in",
+            port=PORT,
+            flavor=SMALL,
+            credentials=Credentials(
+                "ca", "certificate", "key", "server ca", "server certificate", "server key"
+            ),
+            conductor_url="https://127.0.0.1:1",
+        )
+
+    def build(self, instance_id: str, size_gb: int = 1) -> Server:
+        """Everything a workflow asks for, in its order."""
+        self.platform.servers.reserve(instance_id)
+        self.platform.volumes.create(instance_id, size_gb)
+        self.platform.volumes.attach(instance_id)
+        return self.platform.servers.create(self.request(instance_id))
+
+    def build_and_wait(self, instance_id: str | None = None) -> Server:
+        server = self.build(instance_id or self.new_id())
+        self.wait_until_serving(server)
+        return server
+
+    def destroy(self, instance_id: str) -> None:
+        self.platform.servers.delete(instance_id)
+        self.platform.volumes.delete(instance_id)
+
+    def wait_until_serving(self, server: Server) -> None:
+        wait_until("the agent and its server answer", lambda: self.serves(server))
+
+    def serves(self, server: Server) -> bool:
+        try:
+            self.ask(server, "account")
+            self.pids(server)
+        except OSError:
+            return False
+        return True
+
+    def ask(self, server: Server, request: str, port: int = PORT) -> str:
+        """Send a line to the database server (or the agent); what it answers, empty when it died over it."""
+        with socket.create_connection((server.address, port), timeout=30) as connection:
+            connection.sendall(f"{request}\n".encode())
+            with connection.makefile() as answers:
+                return answers.readline().strip()
+
+    def pids(self, server: Server) -> tuple[int, int]:
+        """The database server's and the agent's process ids."""
+        words = self.ask(server, "server", RPC_PORT).split()
+        if len(words) != 2:
+            raise ConnectionError
+        return int(words[0]), int(words[1])
+
+    def config(self, instance_id: str) -> GuestConfig:
+        return GuestConfig.read(self.home / "instances" / instance_id / "guest.json")
+
+    def traces(self, instance_id: str) -> list[str]:
+        """All that is left of an instance anywhere on the machine, in words."""
+        found = [f"process {pid}" for pid in marks.marked({marks.INSTANCE: instance_id})]
+        found += [
+            f"mount {line.split()[4]}"
+            for line in Path("/proc/self/mountinfo").read_text().splitlines()
+            if instance_id in line
+        ]
+        for device in Path("/sys/block").glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):
+                found += [f"loop {device}"] if instance_id in device.read_text() else []
+        for top in Path("/sys/fs/cgroup").glob("**/argosy"):
+            found += [f"cgroup {path}" for path in top.glob(f"*/{instance_id}")]
+        found += [f"file {path}" for path in (self.home / "instances").glob(f"*{instance_id}*")]
+        found += [
+            f"link {link}" for link in (self.home / "run").iterdir() if instance_id in str(link.readlink())
+        ]
+        return found
+
+    def close(self) -> None:
+        for instance_id in {*self.ids, *self.platform.servers.leftovers([])}:
+            self.destroy(instance_id)
+        shutil.rmtree(self.home)
