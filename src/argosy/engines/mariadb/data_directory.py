@@ -1,0 +1,153 @@
+"""The data directory: the template that instances of a version are copied from, and the copy."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from argosy.domain.errors import EngineError
+from argosy.engines.host import Account, Host
+from argosy.engines.mariadb import configuration
+
+# Only what the server's own views need. The agent's account is made at every start, root's when asked for.
+_SEAL = """\
+DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';
+DELETE FROM mysql.proxies_priv;
+"""
+
+
+def build_template(host: Host) -> None:
+    """See Engine.build_template. Any number of agents may want the same template at once: one makes it."""
+    if _is_made(host.template):
+        return
+    host.template.parent.mkdir(parents=True, exist_ok=True)
+    directory = os.open(host.template.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if not _is_made(host.template):
+            with _beside(host, host.template) as place:
+                _install(host, place / "data")
+                # Nobody's to write: an instance's server, under its own account, must not reach the next one's.
+                _hand_over(place / "data", Account.own())
+                (place / "data").rename(host.template)
+    finally:
+        os.close(directory)
+
+
+def initialise(host: Host) -> None:
+    """See Engine.initialise."""
+    if _is_made(host.data):
+        return
+    with _beside(host, host.data) as place:
+        if _is_made(host.template):
+            host.run_program(
+                ["cp", "-a", "--reflink=auto", "--sparse=always", host.template, place / "data"],
+                timeout_s=600,
+                as_agent=True,
+            )
+            _hand_over(place / "data", host.account)
+        else:
+            _install(host, place / "data")
+        _unsettled(host).touch(mode=0o600)
+        (place / "data").rename(host.data)
+
+
+def settle(host: Host) -> None:
+    """Bring the copied files to the disk, so that the instance survives a loss of power; once is enough.
+
+    Apart from `initialise` because a create need not wait for it: what the server acknowledges from its first
+    second on it brings to the disk itself, except for the pages it never touched.
+    """
+    if not _unsettled(host).exists():
+        return
+    for directory, _, files in os.walk(host.data):
+        for path in [Path(directory), *(Path(directory, file) for file in files)]:
+            # The server makes and removes files meanwhile, and fsyncs its new ones.
+            with contextlib.suppress(FileNotFoundError):
+                if not path.is_symlink():
+                    _sync(path)
+    _sync(host.data.parent)
+    _unsettled(host).unlink(missing_ok=True)
+
+
+def used_bytes(host: Host) -> int:
+    """What the data directory and the binary logs take of the volume, holes not counted."""
+    return sum(
+        path.lstat().st_blocks * 512
+        for place in (host.data, configuration.binlogs(host))
+        for path in _files(place)
+        if path.exists()
+    )
+
+
+def _files(place: Path) -> Iterator[Path]:
+    for directory, _, files in os.walk(place):
+        yield from (Path(directory, file) for file in files)
+
+
+def _is_made(directory: Path) -> bool:
+    return (directory / "mysql").is_dir()
+
+
+def _unsettled(host: Host) -> Path:
+    return host.etc / "unsettled"
+
+
+@contextmanager
+def _beside(host: Host, target: Path) -> Iterator[Path]:
+    """A directory of the engine's account beside the target, to make it in; gone afterwards, crash or not."""
+    place = target.with_name(f".{target.name}.new")
+    shutil.rmtree(place, ignore_errors=True)
+    host.make_directory(place)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _install(host: Host, directory: Path) -> None:
+    seal = host.write_file(directory.parent / "seal.sql", _SEAL)
+    host.run_program(
+        [
+            host.bundle / "usr/bin/mariadb-install-db",
+            "--no-defaults",
+            f"--basedir={host.bundle / 'usr'}",
+            f"--datadir={directory}",
+            f"--lc-messages-dir={configuration.share(host)}",
+            f"--plugin-dir={configuration.plugins(host)}",
+            f"--tmpdir={directory.parent}",
+            f"--extra-file={seal}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--skip-name-resolve",
+            "--cross-bootstrap",
+            # Small, to be copied; the server makes it the configured size when it starts.
+            "--innodb-log-file-size=8M",
+        ],
+        timeout_s=300,
+    )
+    if not _is_made(directory):
+        raise EngineError("mariadb-install-db ended without a word and made no data directory.")
+
+
+def _hand_over(directory: Path, account: Account) -> None:
+    directory.chmod(0o700)
+    if os.geteuid() != 0:
+        return
+    for place, _, files in os.walk(directory):
+        os.chown(place, account.uid, account.gid)
+        for name in files:
+            os.chown(Path(place, name), account.uid, account.gid, follow_symlinks=False)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
