@@ -63,14 +63,15 @@ class Host:
         os.chown(path, self.account.uid, self.account.gid)
         return path
 
-    def write_file(self, path: Path, text: str, mode: int = 0o600) -> Path:
-        """Write a file the server owns, whole or not at all; never readable by others on its way."""
+    def write_file(self, path: Path, text: str, mode: int = 0o600, *, as_agent: bool = False) -> Path:
+        """Write a file the server owns (or the agent), whole or not at all; never readable by others on its way."""
+        account = Account.own() if as_agent else self.account
         temporary = path.with_name(f".{path.name}.new")
         temporary.unlink(missing_ok=True)
         with os.fdopen(
             os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8"
         ) as file:
-            os.fchown(file.fileno(), self.account.uid, self.account.gid)
+            os.fchown(file.fileno(), account.uid, account.gid)
             os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()
