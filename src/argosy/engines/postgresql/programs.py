@@ -1,0 +1,33 @@
+"""Where a bundle keeps PostgreSQL's programs, and what they were built with."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+
+class Programs:
+    """The programs of one version: Debian keeps a directory per version, a wheel has them in `usr/bin`."""
+
+    def __init__(self, bundle: Path, version: str) -> None:
+        debian = bundle / "usr/lib/postgresql" / version
+        self._prefix = debian if debian.is_dir() else bundle / "usr"
+        self.postgres = self._prefix / "bin/postgres"
+        self.initdb = self._prefix / "bin/initdb"
+
+    def has_tls(self) -> bool:
+        """Whether the server can speak TLS.
+
+        A server without it refuses to start when asked to, and has no way to be asked beforehand that does
+        not read a data directory's settings. Every build we carry links OpenSSL dynamically, so its library's
+        name is in the program or is not.
+        """
+        with (
+            self.postgres.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return content.find(b"libssl.so") >= 0
+
+    def has_library(self, name: str) -> bool:
+        """Whether a loadable module such as pg_stat_statements came with the server."""
+        return any((self._prefix / place / f"{name}.so").exists() for place in ("lib", "lib/postgresql"))
