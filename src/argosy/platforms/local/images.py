@@ -282,6 +282,11 @@ class LocalImages:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(home / "manifest.json")
+        directory = os.open(home, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
     def _discard(self, version: Version) -> None:
         """Remove the image and what killed pulls left; the manifest goes first, so it is never half there."""
@@ -313,7 +318,9 @@ class LocalImages:
     @contextmanager
     def _held(self, version: Version) -> Iterator[None]:
         """Wait until nobody else, in any process, pulls or removes the image; then keep them out."""
-        self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not self._root.is_dir():
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._root.chmod(0o755)
         with self._lock_file(version).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
