@@ -30,8 +30,9 @@ def template_builder(
     """
 
     def build(version: Version, bundle: Path, template: Path) -> None:
+        # -P: nothing is imported from whatever directory the control plane was started in.
         argv = [
-            str(python), "-m", "argosy.agent.template",
+            str(python), "-P", "-m", "argosy.agent.template",
             "--engine", engine_of(version), "--version", version.name,
             "--bundle", str(bundle), "--template", str(template),
         ]  # fmt: skip
