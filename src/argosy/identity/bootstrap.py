@@ -28,7 +28,7 @@ def ensure_bootstrap(directory: Directory, keep: Callable[[Mapping[str, str]], N
     roles = _ensure_roles(directory)
     if directory.assignments(role_id=roles["admin"].id):
         return False
-    passwords = {name: secrets.token_urlsafe(18) for name, _ in _ACCOUNTS}
+    passwords = {name: secrets.token_hex(12) for name, _ in _ACCOUNTS}
     keep(passwords)
     # The administrator's grant comes last: it says that all before it was done.
     for name, role in _ACCOUNTS:

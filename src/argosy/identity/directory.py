@@ -208,7 +208,7 @@ class Directory:
             for role in held
             if not roles or any(role.id == role_id or role.name == name for role_id, name in roles)
         ]
-        secret = secret or secrets.token_urlsafe(48)
+        secret = secret or secrets.token_hex(32)
         credential = ApplicationCredential(
             id=_new_id(),
             user_id=caller.user_id,

@@ -1,0 +1,82 @@
+"""The built-in identity behind a real HTTP server, on a fresh database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from sqlalchemy import create_engine
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from argosy.api.identity import identity_router
+from argosy.identity import Directory, Identity, ensure_bootstrap
+from argosy.identity.passwords import Passwords
+from argosy.metadata.accounts import Accounts
+from argosy.metadata.tables import metadata
+
+_STARTS_WITHIN_S = 30
+
+
+@dataclass
+class Home:
+    """A fresh home's identity; `passwords` are those of the users `demo` and `admin`."""
+
+    app: FastAPI
+    identity: Identity
+    directory: Directory
+    passwords: dict[str, str]
+
+
+@contextmanager
+def fresh_home(folder: Path) -> Iterator[Home]:
+    engine = create_engine(f"sqlite:///{folder}/identity.sqlite")
+    metadata.create_all(engine)
+    store = Accounts(engine)
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    identity = Identity(store, passwords=Passwords(cheap))
+    directory = Directory(store, identity)
+    passwords: dict[str, str] = {}
+    ensure_bootstrap(directory, passwords.update)
+    app = FastAPI()
+    app.include_router(identity_router(identity, directory))
+    try:
+        yield Home(app, identity, directory, passwords)
+    finally:
+        engine.dispose()
+
+
+class Server:
+    """A real HTTP server whose application a test may exchange: starting one costs far more than a fresh home."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.app: ASGIApp = FastAPI()
+
+
+@contextmanager
+def running_server(host: str = "127.77.240.1") -> Iterator[Server]:
+    async def present(scope: Scope, receive: Receive, send: Send) -> None:
+        await served.app(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(present, host=host, port=0, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline, "the server did not start in time"
+            time.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        served = Server(f"http://{host}:{port}")
+        yield served
+    finally:
+        server.should_exit = True
+        thread.join()
