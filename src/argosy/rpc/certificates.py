@@ -8,6 +8,7 @@ nothing on the control plane's network.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -69,7 +70,12 @@ class Authority:
         server: bool = False,
         days: float = 3650,
     ) -> Issued:
-        """A certificate for a client, a server or both, for these IP addresses and DNS names."""
+        """A certificate for a client, a server or both, for these IP addresses and DNS names.
+
+        Valid from five minutes ago, for clocks that differ. `days` may be negative: expired already.
+        """
+        if not (client or server):
+            raise ValueError("a certificate that does not say what it is for is good for everything")
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH] * client + [ExtendedKeyUsageOID.SERVER_AUTH] * server
         builder = _builder(common_name, key, days).issuer_name(self._certificate.subject)
@@ -87,10 +93,12 @@ class Authority:
 
 def write_file(path: Path, text: str, mode: int) -> None:
     """Write a file whole or not at all, never readable by more than `mode` on its way."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    temporary = _beside(path)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        os.fchmod(file.fileno(), mode)  # whatever the umask
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 
@@ -101,15 +109,20 @@ def _make_authority(path: Path, name: str) -> None:
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_key_usage(ca=True), critical=True)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = _beside(path)
     write_file(temporary, _key_pem(key) + _pem(builder.sign(key, hashes.SHA256())), 0o600)
     try:
-        # link, not rename: the first of two processes wins and the other takes what it made.
+        # link, not rename: the first of two wins and the other takes what it made.
         os.link(temporary, path)
     except FileExistsError:
         pass
     finally:
         temporary.unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A name for a file on its way to `path` that nobody else picks, be it another thread."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}")
 
 
 def _builder(common_name: str, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
