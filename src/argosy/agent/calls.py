@@ -147,7 +147,7 @@ class Calls:
     def stop(self, call: messages.Stop) -> messages.JobState:
         def work(say: Say) -> None:
             say("stopping the database server")
-            self._supervisor.stop()
+            self._supervisor.stop(pause=call.pause)
             self._reporter.now()
 
         return self._jobs.run(call.job_id, work, call.wait_s)

@@ -67,10 +67,13 @@ class Supervisor:
             self._failed_starts = 0
             self.check()
 
-    def stop(self) -> None:
-        """Take the server down cleanly, and leave it down."""
+    def stop(self, *, pause: bool = False) -> None:
+        """Take the server down cleanly, and leave it down; to `pause` is until this agent's next life."""
         with self._lock:
-            self._want(Wanted.STOPPED)
+            if pause:
+                self.end()
+            else:
+                self._want(Wanted.STOPPED)
             self._engine.stop()
             self.check()
 

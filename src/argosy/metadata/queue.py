@@ -7,6 +7,7 @@ from dbos import DBOSClient
 
 from argosy.domain.operations import Request
 
+APPLICATION = "argosy"
 QUEUE = "operations"
 # Workflows are found by name and replayed step by step, so the version is of their steps, not of the code:
 # it moves only when a release cannot continue what an older one began.
@@ -17,7 +18,7 @@ class Queue:
     """Enqueues operations, and tells how their workflows are. Connects on first use."""
 
     def __init__(self, url: str) -> None:
-        self._client = DBOSClient(system_database_url=url, lazy=True)
+        self._client = DBOSClient(system_database_url=url, application_name=APPLICATION, lazy=True)
 
     def enqueue(self, connection: sa.Connection, request: Request) -> None:
         """Part of the caller's transaction. The workflow's id is the operation's: twice is once."""

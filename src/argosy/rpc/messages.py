@@ -206,9 +206,10 @@ class Restart(Job):
 
 
 class Stop(Job):
-    """Stop the database server cleanly, until it is asked to start."""
+    """Stop the database server cleanly: until it is asked to start, or, to `pause`, until the agent starts again."""
 
     method: ClassVar[str] = "jobs.stop"
+    pause: bool = False
 
 
 class ErrorReply(Message):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from dbos import DBOS, DBOSConfig, Queue
+from dbos import DBOS, DBOSConfig
 
-from argosy.metadata.queue import QUEUE, WORKFLOW_VERSION
+from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
 from argosy.taskmanager import create, delete, restart, sweeps
 from argosy.taskmanager.parts import Parts, install
 
@@ -21,21 +21,28 @@ class TaskManager:
         self._parts = parts
         self._ended = threading.Event()
         config: DBOSConfig = {
-            "name": "argosy",
+            "name": APPLICATION,
             "system_database_url": parts.store.url,
             "application_version": WORKFLOW_VERSION,
             "executor_id": "taskmanager",
             "log_level": "WARNING",
             "run_migrations": False,
         }
-        self._dbos = DBOS(config=config)
-        Queue(QUEUE, worker_concurrency=workers, polling_interval_sec=poll_s)
+        self._workers = workers
+        self._poll_s = poll_s
+        DBOS(config=config)
 
     def start(self) -> None:
         """Publish what the platform offers, take up what was interrupted, and begin to work."""
         with self._parts.store.write() as tx:
             tx.flavors.publish(self._parts.platform.flavors())
         DBOS.launch()
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=self._workers,
+            polling_interval_sec=self._poll_s,
+            on_conflict="always_update",
+        )
         threading.Thread(target=sweeps.run, args=(self._ended,), name="sweeps", daemon=True).start()
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ all the rest; `finish_sync` does that behind the server's back.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -125,7 +126,7 @@ def _copy_file(source: str, target: str, account: Account) -> None:
             size = os.fstat(original).st_size
             end = os.lseek(original, 0, os.SEEK_HOLE) if size else 0
             done = 0
-            while done < end and (count := os.copy_file_range(original, copy, end - done, done, done)):
+            while done < end and (count := _copy_range(original, copy, done, end - done)):
                 done += count
             if done < size:
                 # The server counts on the space of a log segment it has made: allocate what is not copied.
@@ -134,3 +135,15 @@ def _copy_file(source: str, target: str, account: Account) -> None:
             os.close(copy)
     finally:
         os.close(original)
+
+
+def _copy_range(original: int, copy: int, offset: int, count: int) -> int:
+    """Copy within the kernel, from and to the same offset; returns how many bytes went."""
+    try:
+        return os.copy_file_range(original, copy, count, offset, offset)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # Another file system, as a volume of its own is: nothing can be shared.
+        os.lseek(copy, offset, os.SEEK_SET)
+        return os.sendfile(copy, original, offset, count)

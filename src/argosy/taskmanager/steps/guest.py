@@ -50,7 +50,7 @@ SILENT_EVERY_S = 0.05
 SILENT_TRIES = 1200
 
 
-@DBOS.step()
+@DBOS.step(name="guest.prepare")
 def _prepare(asked: CreateInstance, address: str) -> JobState:
     wanted = parts().seal.open(asked.sealed)
     return _run(
@@ -65,12 +65,12 @@ def _prepare(asked: CreateInstance, address: str) -> JobState:
     )
 
 
-@DBOS.step()
+@DBOS.step(name="guest.restart")
 def _restart(asked: Request, address: str) -> JobState:
     return _run(asked, address, Restart(job_id=asked.operation_id, wait_s=WAIT_S))
 
 
-@DBOS.step()
+@DBOS.step(name="guest.stop")
 def _stop(asked: Request, address: str) -> JobState:
     return _run(asked, address, Stop(job_id=asked.operation_id, wait_s=WAIT_S))
 

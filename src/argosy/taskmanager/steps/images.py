@@ -25,7 +25,7 @@ def wait_until_ready(
     raise ImageUnavailable(f"The software of {datastore} {version} was not ready in time: try again.")
 
 
-@DBOS.step()
+@DBOS.step(name="images.ask_for")
 def ask_for(operation_id: str, datastore: str, version: str) -> ImageState:
     """Begin the pull unless the software is ready; a pull that failed earlier is tried again."""
     images = parts().platform.images
@@ -35,7 +35,7 @@ def ask_for(operation_id: str, datastore: str, version: str) -> ImageState:
     return _shown(operation_id, images.state(wanted))
 
 
-@DBOS.step()
+@DBOS.step(name="images.look_at")
 def look_at(operation_id: str, datastore: str, version: str) -> ImageState:
     images = parts().platform.images
     wanted = catalog.datastores()[datastore].version(version)

@@ -7,13 +7,13 @@ from dbos import DBOS
 from argosy.taskmanager.parts import parts
 
 
-@DBOS.step()
+@DBOS.step(name="instances.address_of")
 def address_of(instance_id: str) -> str | None:
     with parts().store.read() as tx:
         return tx.instances.get(instance_id).address
 
 
-@DBOS.step()
+@DBOS.step(name="instances.bury")
 def bury(operation_id: str) -> None:
     """Nothing of the instance is left: it is gone for its owner too."""
     with parts().store.write() as tx:

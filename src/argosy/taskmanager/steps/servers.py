@@ -15,7 +15,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, Unavailable)
 
 
-@DBOS.step()
+@DBOS.step(name="servers.reserve")
 def reserve(instance_id: str) -> str:
     """The instance's address, written where its owner sees it."""
     address = parts().platform.servers.reserve(instance_id)
@@ -24,7 +24,7 @@ def reserve(instance_id: str) -> str:
     return address
 
 
-@DBOS.step(retries_allowed=True, should_retry=is_transient)
+@DBOS.step(name="servers.boot", retries_allowed=True, should_retry=is_transient)
 def boot(instance_id: str, address: str) -> None:
     """Boot the server with an identity of its own; one that runs is left alone.
 
@@ -59,7 +59,7 @@ def boot(instance_id: str, address: str) -> None:
     )
 
 
-@DBOS.step()
+@DBOS.step(name="servers.note_limits")
 def note_limits(instance_id: str) -> None:
     """Write down which limits the platform enforces, for `show`."""
     limits = parts().platform.servers.limits(instance_id)
@@ -67,6 +67,6 @@ def note_limits(instance_id: str) -> None:
         tx.instances.set_platform(instance_id, {"name": parts().platform.name, "limits": limits})
 
 
-@DBOS.step(retries_allowed=True, should_retry=is_transient)
+@DBOS.step(name="servers.delete", retries_allowed=True, should_retry=is_transient)
 def delete(instance_id: str) -> None:
     parts().platform.servers.delete(instance_id)

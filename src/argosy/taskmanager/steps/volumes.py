@@ -7,7 +7,7 @@ from dbos import DBOS
 from argosy.taskmanager.parts import parts
 
 
-@DBOS.step()
+@DBOS.step(name="volumes.create")
 def create(instance_id: str) -> None:
     """A volume of the instance's size, under its server."""
     with parts().store.read() as tx:
@@ -17,6 +17,6 @@ def create(instance_id: str) -> None:
     volumes.attach(instance_id)
 
 
-@DBOS.step()
+@DBOS.step(name="volumes.delete")
 def delete(instance_id: str) -> None:
     parts().platform.volumes.delete(instance_id)

@@ -1,0 +1,76 @@
+"""The API's application: its routes, and the documented form of every failure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+import argosy
+from argosy.api import faults
+from argosy.api.identity.routes import identity_router
+from argosy.api.parts import Parts
+from argosy.api.v1 import actions, instances
+from argosy.api.wire import Wire
+from argosy.domain.errors import ArgosyError
+
+VERSION = {"id": "v1.0", "status": "CURRENT", "updated": "2012-08-01T00:00:00Z"}
+
+
+def application(parts: Parts) -> ASGIApp:
+    """The ASGI application; `parts` are what its routes work with."""
+    app = FastAPI(
+        title="Argosy",
+        version=argosy.__version__,
+        description="Database as a service, over the OpenStack Trove v1.0 API.",
+        redirect_slashes=False,
+    )
+    for failure, answer in (
+        (ArgosyError, faults.of_ours),
+        (RequestValidationError, faults.of_validation),
+        (404, faults.of_path),
+        (405, faults.of_path),
+        (Exception, faults.of_surprise),
+    ):
+        app.add_exception_handler(failure, answer)
+    app.state.parts = parts
+    app.include_router(
+        identity_router(
+            parts.identity, parts.directory, public_url=parts.public_endpoint, region=parts.region
+        )
+    )
+    for module in (instances, actions):
+        app.include_router(module.router, prefix="/v1.0/{project_id}")
+    _add_documents(app, parts)
+    return Wire(app, parts.identity, parts.public_endpoint)
+
+
+def _add_documents(app: FastAPI, parts: Parts) -> None:
+    def version(request: Request) -> dict[str, Any]:
+        base = parts.public_endpoint or str(request.base_url).rstrip("/")
+        return {**VERSION, "links": [{"rel": "self", "href": f"{base}/v1.0/"}]}
+
+    @app.get("/", tags=["versions"])
+    async def versions(request: Request) -> dict[str, Any]:
+        return {"versions": [version(request)]}
+
+    @app.get("/v1.0", tags=["versions"])
+    @app.get("/v1.0/", include_in_schema=False)
+    async def one_version(request: Request) -> dict[str, Any]:
+        return {"version": version(request)}
+
+    @app.get("/healthcheck", tags=["operations of the service"])
+    def healthcheck() -> PlainTextResponse:
+        """OK when the metadata database answers."""
+        with parts.store.read() as tx:
+            tx.flavors.all()
+        return PlainTextResponse("OK")
+
+    @app.get("/metrics", tags=["operations of the service"])
+    async def metrics() -> Response:
+        """Prometheus's text form."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

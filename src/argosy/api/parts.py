@@ -1,0 +1,29 @@
+"""What the routes work with, handed to the application by the process's main."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from argosy.identity.directory import Directory
+from argosy.identity.policy import Policy
+from argosy.identity.service import Identity
+from argosy.metadata.sealing import Seal
+from argosy.metadata.store import Store
+from argosy.rpc.client import Guests
+
+
+@dataclass(frozen=True)
+class Parts:
+    """`public_endpoint` is what clients are told, None for what each request was sent to; sizes in GB."""
+
+    store: Store
+    identity: Identity
+    directory: Directory
+    policy: Policy
+    guests: Guests
+    seal: Seal
+    public_endpoint: str | None
+    region: str
+    default_datastore: str
+    max_volume_gb: int
+    database_ca: str

@@ -1,0 +1,1 @@
+"""Trove's v1.0 resources, a module each."""

@@ -1,0 +1,63 @@
+"""The request bodies that more than one resource takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, StringConstraints
+
+from argosy.domain import databases as domain
+
+Name = Annotated[StrictStr, StringConstraints(min_length=1, max_length=255)]
+
+
+class Body(BaseModel):
+    """Unknown keys are ignored where the contract says so; a part that forbids them says that itself."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _size(value: Any) -> Any:
+    """Clients send sizes as numbers or as text of digits (contract 2.1)."""
+    if isinstance(value, str) and len(value) <= 40 and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("must be a whole number of GB, or its digits")  # noqa: TRY004 - Pydantic reads ValueError
+    return value
+
+
+SizeGb = Annotated[int, BeforeValidator(_size), Field(ge=1)]
+
+
+def _reference(value: Any) -> Any:
+    """An id, a number, or a URL whose last segment is the id."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("must be an id or a URL ending in one")  # noqa: TRY004 - Pydantic reads ValueError
+    return str(value).rstrip("/").rpartition("/")[2]
+
+
+Reference = Annotated[str, BeforeValidator(_reference), StringConstraints(min_length=1, max_length=255)]
+
+
+class DatabaseBody(Body):
+    name: Name
+    character_set: Name | None = None
+    collate: Name | None = None
+
+    def to_domain(self) -> domain.Database:
+        return domain.Database(self.name, self.character_set, self.collate)
+
+
+class DatabaseName(Body):
+    name: Name
+
+
+class UserBody(Body):
+    name: Name
+    password: Name = Field(repr=False)
+    host: Name | None = None
+    databases: list[DatabaseName] = Field(default_factory=list)
+
+    def to_domain(self) -> domain.NewUser:
+        names = tuple(database.name for database in self.databases)
+        return domain.NewUser(domain.UserId(self.name, self.host or domain.ANY_HOST), self.password, names)

@@ -1,0 +1,142 @@
+"""What every request goes through: a number, who is calling, and the media type.
+
+Plain ASGI: a middleware class of the framework would cost more than the rest of a short request.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+from prometheus_client import Counter, Histogram
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from argosy.api.faults import fault
+from argosy.domain.errors import ArgosyError, Unauthorized
+from argosy.domain.identity import Caller
+from argosy.identity.service import Identity
+
+MAX_BODY = 1_000_000  # bytes
+SCOPED = re.compile(r"/v1\.0/([^/]+)/.")
+REQUESTS = Counter(
+    "argosy_api_requests_total", "Requests answered, by method and status.", ["method", "status"]
+)
+SECONDS = Histogram(
+    "argosy_api_request_seconds", "Seconds from a request's arrival to its answer.", ["method"]
+)
+
+
+class Wire:
+    """Around the application: numbers requests, authenticates those below /v1.0/{project_id}/, bounds bodies."""
+
+    def __init__(self, app: ASGIApp, identity: Identity, public_endpoint: str | None) -> None:
+        self._app = app
+        self._identity = identity
+        self._public_endpoint = public_endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def numbered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"].append((b"x-openstack-request-id", b"req-" + str(uuid.uuid4()).encode()))
+                if not any(name == b"content-type" for name, _ in message["headers"]):
+                    message["headers"].append((b"content-type", b"application/json"))
+            await send(message)
+
+        try:
+            refusal = await self._refuse(scope)
+            if refusal is not None:
+                await refusal(scope, receive, numbered)
+            else:
+                await self._app(scope, _bounded(receive, scope), numbered)
+        finally:
+            REQUESTS.labels(scope["method"], status).inc()
+            SECONDS.labels(scope["method"]).observe(time.perf_counter() - began)
+
+    async def _refuse(self, scope: Scope) -> Any | None:
+        """The answer for a request that goes no further, None for one that does."""
+        below = SCOPED.match(scope["path"])
+        if below is None:
+            return None
+        headers = dict(scope["headers"])
+        try:
+            caller = await self._caller(scope, headers)
+        except Unauthorized as error:
+            refusal = fault(401, error.sentence, code=error.code)
+            base = (
+                self._public_endpoint or f"{scope['scheme']}://{headers.get(b'host', b'').decode('latin-1')}"
+            )
+            refusal.headers["WWW-Authenticate"] = f'Keystone uri="{base}/identity/v3"'
+            return refusal
+        except ArgosyError as error:
+            return fault(503, error.sentence, code=error.code)
+        if caller.project_id != below[1]:
+            return fault(
+                403, f"The token is not for the project {below[1]} of the address: use its own project."
+            )
+        scope.setdefault("state", {})["caller"] = caller
+        return _media(scope, headers)
+
+    async def _caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
+        token = headers.get(b"x-auth-token")
+        if token is not None:
+            text = token.decode("latin-1")
+            known = self._identity.known_caller(text)
+            return known if known is not None else await run_in_threadpool(self._identity.caller_of, text)
+        basic = headers.get(b"authorization", b"").decode("latin-1")
+        if basic[:6].lower() == "basic ":
+            client = scope.get("client")
+            source = client[0] if client else ""
+            return await run_in_threadpool(self._identity.authenticate_basic, basic, source)
+        raise Unauthorized("The request needs a token in X-Auth-Token: get one at /identity/v3/auth/tokens.")
+
+
+def _media(scope: Scope, headers: dict[bytes, bytes]) -> Any | None:
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+    if scope["method"] in {"POST", "PUT", "PATCH"} and kind and kind != b"application/json":
+        return fault(415, f"The body must be application/json, not {kind.decode('latin-1')}.")
+    accept = headers.get(b"accept", b"").decode("latin-1")
+    asked = re.search(r"application/vnd\.openstack\.trove\+json\s*;\s*version=([\w.]+)", accept)
+    if asked and asked[1] != "1.0":
+        return fault(406, f"There is no version {asked[1]} of this API: ask for 1.0.")
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > MAX_BODY:
+        return fault(413, f"The body must have {MAX_BODY} bytes or less, it has {length.decode()}.")
+    if not kind and (b"content-length" in headers or b"transfer-encoding" in headers):
+        # A body without a media type is no body (contract 1.2).
+        scope["state"]["ignore_body"] = True
+    return None
+
+
+def _bounded(receive: Receive, scope: Scope) -> Receive:
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > MAX_BODY:
+                return {"type": "http.disconnect"}
+            if scope.get("state", {}).get("ignore_body"):
+                message = {**message, "body": b""}
+        return message
+
+    return bounded
+
+
+def caller_of(request: Request) -> Caller:
+    caller = request.scope["state"]["caller"]
+    assert isinstance(caller, Caller)  # noqa: S101 - put there by Wire
+    return caller

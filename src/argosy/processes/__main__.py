@@ -1,0 +1,112 @@
+"""`python -m argosy.processes`: start, look at and stop the processes of a home on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from argosy import settings as configuration
+from argosy.domain.errors import ArgosyError
+from argosy.processes import home
+from argosy.settings import Settings
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(prog="argosy", description=__doc__)
+    commands = arguments.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start api, conductor and taskmanager in one process")
+    up.add_argument("--listen", metavar="HOST:PORT", help="where the API listens (127.0.0.1:8779)")
+    up.add_argument("--detach", action="store_true", help="return when ready, leaving it running")
+    serve = commands.add_parser("serve", help="run one part as a process of its own")
+    serve.add_argument("part", choices=home.PARTS)
+    down = commands.add_parser("down", help="stop the control plane; databases keep serving")
+    down.add_argument("--all", action="store_true", help="stop the databases too")
+    commands.add_parser("status", help="which parts run, as JSON")
+    for command in (up, serve, down, commands.choices["status"]):
+        command.add_argument("--home", type=Path, default=configuration.default_home())
+    asked = arguments.parse_args()
+    place = asked.home.absolute()
+    if getattr(asked, "listen", None):
+        os.environ["ARGOSY_API__LISTEN"] = asked.listen
+    try:
+        settings = configuration.read(place)
+        match asked.command:
+            case "up":
+                return _detach(settings) if asked.detach else _run(settings, home.PARTS)
+            case "serve":
+                return _run(settings, (asked.part,))
+            case "down":
+                return _down(settings, databases_too=asked.all)
+            case _:
+                print(json.dumps({part: home.facts(place, part) for part in home.PARTS}))  # noqa: T201 - its output
+                return 0
+    except (ArgosyError, ValidationError, OSError, home.Running) as error:
+        print(f"argosy: {error}", file=sys.stderr)  # noqa: T201 - its output
+        return 1
+
+
+def _run(settings: Settings, parts: tuple[str, ...]) -> int:
+    from argosy.processes.run import run
+
+    return run(settings, parts)
+
+
+def _detach(settings: Settings, timeout_s: float = 60) -> int:
+    """Start the control plane as a process that outlives this one, and wait until it is ready."""
+    place = settings.home
+    said = home.facts(place, "api")
+    if said is None:
+        logs = place / "logs"
+        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (logs / "argosy.log").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "argosy.processes", "up", "--home", str(place)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            said = home.facts(place, "api")
+            if said and said.get("ready"):
+                break
+            if child.poll() is not None:
+                return _tell_end_of_log(logs / "argosy.log")
+            time.sleep(0.02)
+    if not said or not said.get("ready"):
+        print(f"argosy: not ready after {timeout_s:.0f} s, see {place}/logs/argosy.log", file=sys.stderr)  # noqa: T201 - its output
+        return 1
+    print(said["welcome"])  # noqa: T201 - its output
+    return 0
+
+
+def _tell_end_of_log(log: Path) -> int:
+    lines = log.read_text(errors="replace").splitlines()
+    print("\n".join(["argosy: it did not start; its log ends with:", *lines[-8:]]), file=sys.stderr)  # noqa: T201 - its output
+    return 1
+
+
+def _down(settings: Settings, *, databases_too: bool) -> int:
+    stopped = home.stop(settings.home)
+    print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")  # noqa: T201 - its output
+    if databases_too:
+        from argosy.processes.databases import stop_all
+
+        for name, how in stop_all(settings):
+            print(f"Database {name}: {how}.")  # noqa: T201 - its output
+    elif stopped:
+        print("Databases keep serving; `argosy up` takes them up again, `argosy down --all` stops them too.")  # noqa: T201 - its output
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Which of a home's parts run: each holds a lock for as long as it lives, so a crash leaves no stale word."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+from pathlib import Path
+from typing import IO, Any
+
+PARTS = ("api", "conductor", "taskmanager")
+
+
+class Running(Exception):
+    """Another process has this part of the home already."""
+
+    def __init__(self, part: str, pid: int) -> None:
+        super().__init__(f"The {part} of this home runs already, as process {pid}.")
+        self.pid = pid
+
+
+class Hold:
+    """The parts a process runs for a home, from construction until the process ends."""
+
+    def __init__(self, home: Path, parts: tuple[str, ...]) -> None:
+        """Raises Running."""
+        directory = home / "run"
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._files: list[IO[str]] = []
+        for part in parts:
+            file = (directory / f"{part}.lock").open("a+")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Running(part, int(_said(file).get("pid", 0))) from None
+            self._files.append(file)
+        self.say({})
+
+    def say(self, facts: dict[str, Any]) -> None:
+        """Write down what others may know of us, such as that we are ready."""
+        for file in self._files:
+            file.seek(0)
+            file.truncate()
+            json.dump({"pid": os.getpid(), **facts}, file)
+            file.flush()
+
+
+def facts(home: Path, part: str) -> dict[str, Any] | None:
+    """What the process of this part says of itself; None when none runs."""
+    try:
+        file = (home / "run" / f"{part}.lock").open("r+")
+    except FileNotFoundError:
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _said(file)
+    return None
+
+
+def stop(home: Path, timeout_s: float = 30) -> list[str]:
+    """End the home's processes, by SIGTERM and in the end by SIGKILL; returns which parts ran."""
+    running = {part: said for part in PARTS if (said := facts(home, part))}
+    for pid in {said["pid"] for said in running.values() if "pid" in said}:
+        _end(pid, timeout_s)
+    return list(running)
+
+
+def _end(pid: int, timeout_s: float) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, number)
+            if _ended(descriptor, patience_s):
+                return
+    finally:
+        os.close(descriptor)
+
+
+def _ended(descriptor: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def _said(file: IO[str]) -> dict[str, Any]:
+    file.seek(0)
+    try:
+        said = json.loads(file.read() or "{}")
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
