@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import time
 import uuid
@@ -42,13 +43,33 @@ def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 30) 
         time.sleep(0.01)
 
 
+def as_ordinary_user(argv: list[str]) -> list[str]:
+    """The same command, run by nobody."""
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    closed = [
+        parent for parent in Path(sys.executable).resolve().parents if not parent.stat().st_mode & 0o001
+    ]
+    if closed:
+        # Python itself lies where only root may go: nobody is let through to read it, and that is all.
+        command += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+    return [*command, *argv]
+
+
 class LocalSite:
     """One machine under test, and the questions that the contract asks of any platform."""
 
-    def __init__(self, volumes: Literal["real", "directory", "auto"] = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        volumes: Literal["real", "directory", "auto"] = "auto",
+        limits: Literal["auto", "none"] = "auto",
+        addresses: IPv4Network | None = None,
+    ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="argosy-test-", dir="/var/tmp"))
         self.home.chmod(0o755)
         self.volumes = volumes
+        self.limits = limits
+        self.network = addresses or network()
         os.environ["PYTHONPATH"] = f"{ROOT}:{ROOT}/src"
         self.ids: list[str] = []
         self.platform = self.new_platform()
@@ -57,13 +78,14 @@ class LocalSite:
         """As a control plane that has just started sees it."""
         return LocalPlatform(
             self.home,
-            network=network(),
+            network=self.network,
             agent_module=AGENT,
             flavors=[SMALL],
             images=LocalImages(
                 self.home / "images", build_template=lambda _version, _bundle, _template: None
             ),
             volumes=self.volumes,
+            limits=self.limits,
         )
 
     def restart(self) -> None:
@@ -128,7 +150,7 @@ class LocalSite:
         return int(words[0]), int(words[1])
 
     def config(self, instance_id: str) -> GuestConfig:
-        return GuestConfig.read(self.home / "instances" / instance_id / "guest.json")
+        return GuestConfig.read(self.files_of(instance_id) / "guest.json")
 
     def traces(self, instance_id: str) -> list[str]:
         """All that is left of an instance anywhere on the machine, in words."""
@@ -148,6 +170,9 @@ class LocalSite:
             f"link {link}" for link in (self.home / "run").iterdir() if instance_id in str(link.readlink())
         ]
         return found
+
+    def files_of(self, instance_id: str) -> Path:
+        return self.home / "instances" / instance_id
 
     def close(self) -> None:
         for instance_id in {*self.ids, *self.platform.servers.leftovers([])}:

@@ -1,17 +1,20 @@
 """What stands in for a database server in tests of platforms: a real process that answers at an address.
 
 Run as `python3 stand_in_server.py ADDRESS PORT DATA`, by any Python, under the account of an engine. Each line sent
-to it is a request: `account`, `fill MB` (a file in the data directory), `eat MB` (memory).
+to it is a request: `account`, `fill MB` (a file in the data directory), `eat MB` (memory), `fork` (a child
+without marks, as PostgreSQL's are; answers its pid).
 """
 
 from __future__ import annotations
 
 import os
 import socketserver
+import subprocess
 import sys
 from pathlib import Path
 
 _eaten: list[bytearray] = []
+_children: list[subprocess.Popen[bytes]] = []
 
 
 class _Answer(socketserver.StreamRequestHandler):
@@ -28,6 +31,10 @@ class _Answer(socketserver.StreamRequestHandler):
 def answer_to(request: str, arguments: list[str]) -> str:
     if request == "account":
         return f"{os.geteuid()} {os.getegid()}"
+    if request == "fork":
+        child = subprocess.Popen(["/bin/sleep", "600"], env={}, start_new_session=True)
+        _children.append(child)
+        return str(child.pid)
     size = int(arguments[0]) << 20
     if request == "fill":
         with Path(sys.argv[3], "filling").open("ab") as file:

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ AGENT_MEMORY_MB = 64  # on top of the flavor's, which is the database server's a
 _MIB = 1 << 20
 _PERIOD_US = 100_000
 _NEEDED = ("memory", "cpu")
+_TRIAL = ".trial"  # no instance's id
 
 
 class Groups:
@@ -44,13 +44,12 @@ class Groups:
         if missing:
             return f"this machine has no control group for {' and '.join(missing)}"
         groups = cls(home, roots, version)
-        # Named like an instance, so that one left by a crash is swept like one.
-        trial = f"probe-{os.getpid()}-{threading.get_ident()}"
-        try:
-            groups.make(trial, memory_mb=64, vcpus=1)
-            groups.remove(trial)
-        except PlatformError as error:
-            return error.sentence.rstrip(".")
+        with home.locked("limits"):
+            try:
+                groups.make(_TRIAL, memory_mb=64, vcpus=1)
+                groups.remove(_TRIAL)
+            except PlatformError as error:
+                return error.sentence.rstrip(".")
         return groups
 
     def make(self, instance_id: str, *, memory_mb: int, vcpus: int) -> list[Path]:
@@ -139,7 +138,7 @@ class Groups:
         for root in self._tops():
             with contextlib.suppress(OSError):
                 found.update(entry.name for entry in (root / self._base).iterdir() if entry.is_dir())
-        return found
+        return found - {_TRIAL}
 
     def _tops(self) -> list[Path]:
         return list(dict.fromkeys(self._roots[name] for name in _NEEDED))

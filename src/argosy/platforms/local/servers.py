@@ -37,6 +37,7 @@ _AGENT = "agent"
 _LAUNCH = """
 umask 027
 cd /
+unset PWD OLDPWD
 while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done
 shift
 { echo -900 > /proc/$$/oom_score_adj; } 2>/dev/null || :
