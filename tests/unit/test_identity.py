@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import Engine, create_engine, select
+from sqlalchemy.schema import CreateSchema, DropSchema
 
-from argosy.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from argosy.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized, Unavailable
 from argosy.domain.identity import Project, User
 from argosy.identity import (
     CredentialProof,
@@ -86,12 +92,39 @@ class World:
         return False
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    engine = create_engine(f"sqlite:///{tmp_path}/metadata.sqlite")
-    metadata.create_all(engine)
-    yield World(engine)
+POSTGRESQL = os.environ.get("ARGOSY_TEST_POSTGRESQL_URL")
+on_postgresql = pytest.mark.skipif(not POSTGRESQL, reason="ARGOSY_TEST_POSTGRESQL_URL names no database")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=on_postgresql)])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    engines = {"sqlite": on_a_file, "postgresql": in_a_schema_of_its_own}
+    with engines[request.param](tmp_path) as engine:
+        metadata.create_all(engine)
+        yield World(engine)
+
+
+@contextmanager
+def on_a_file(folder: Path) -> Iterator[Engine]:
+    engine = create_engine(f"sqlite:///{folder}/metadata.sqlite")
+    yield engine
     engine.dispose()
+
+
+@contextmanager
+def in_a_schema_of_its_own(_: Path) -> Iterator[Engine]:
+    schema = f"t{uuid.uuid4().hex}"
+    outside = create_engine(str(POSTGRESQL))
+    inside = create_engine(str(POSTGRESQL), connect_args={"options": f"-csearch_path={schema}"})
+    with outside.begin() as connection:
+        connection.execute(CreateSchema(schema))
+    try:
+        yield inside
+    finally:
+        inside.dispose()
+        with outside.begin() as connection:
+            connection.execute(DropSchema(schema, cascade=True))
+        outside.dispose()
 
 
 def test_a_caller_is_who_logged_in_with_the_roles_of_the_project(world: World) -> None:
@@ -283,6 +316,67 @@ def test_right_logins_side_by_side_hold_up_nobody(world: World) -> None:
     for thread in threads:
         thread.join()
     assert len(set(tokens)) == 8
+
+
+def test_a_flood_of_logins_is_turned_away_before_it_takes_every_thread() -> None:
+    entered, leave = threading.Semaphore(0), threading.Event()
+
+    class Stuck(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 - argon2's name
+            entered.release()
+            leave.wait()
+            return super().verify(hash, password)
+
+    passwords = Passwords(Stuck(time_cost=1, memory_cost=8, parallelism=1), at_once=2)
+    kept = passwords.hash("right")
+    outcomes: list[bool | None] = []
+
+    def try_once() -> None:
+        try:
+            outcomes.append(passwords.matches(kept, "right"))
+        except Unavailable:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=try_once) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        assert entered.acquire(timeout=30)
+    assert not entered.acquire(blocking=False)
+    # Sixteen stay in line; all others come back while nothing moves.
+    deadline = time.monotonic() + 30
+    while outcomes.count(None) < 24:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count(True) == 16
+
+
+def test_users_deleted_while_they_log_in_leave_nothing_behind(world: World) -> None:
+    problems: list[BaseException] = []
+
+    def log_in(name: str) -> None:
+        try:
+            while True:
+                world.login(name)
+        except Unauthorized:
+            pass
+        except BaseException as problem:  # noqa: BLE001 - whatever it is, the test reports it
+            problems.append(problem)
+
+    users = [world.user(f"u{number}", world.web, "member") for number in range(4)]
+    threads = [threading.Thread(target=log_in, args=(user.name,)) for user in users]
+    for thread in threads:
+        thread.start()
+    for user in users:
+        world.directory.delete_user(user.id)
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    with world.engine.connect() as connection:
+        assert connection.execute(select(identity_tables.tokens)).all() == []
 
 
 def test_a_login_makes_an_outdated_hash_stronger_and_keeps_other_sessions(world: World) -> None:

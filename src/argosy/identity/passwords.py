@@ -14,14 +14,18 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from argosy.domain.errors import Invalid, Unavailable
 
 LONGEST = 1024
-_PATIENCE_S = 10
+_LINE = 16
 
 
 class Passwords:
-    """Hashes and checks passwords, a few at once: more only wait, so a flood of logins cannot eat the memory."""
+    """Hashes and checks passwords, a few at once, with a short line of those who wait.
+
+    So a flood of logins can take neither the memory nor all the threads: who comes too late gets Unavailable.
+    """
 
     def __init__(self, hasher: PasswordHasher | None = None, *, at_once: int | None = None) -> None:
         self._hasher = hasher or PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._line = threading.BoundedSemaphore(_LINE)
         self._turns = threading.BoundedSemaphore(at_once or max(2, os.cpu_count() or 2))
 
     def hash(self, password: str) -> str:
@@ -50,9 +54,10 @@ class Passwords:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=_PATIENCE_S):
+        if not self._line.acquire(blocking=False):
             raise Unavailable("Too many logins are being checked at once: try again in a few seconds.")
         try:
-            yield
+            with self._turns:
+                yield
         finally:
-            self._turns.release()
+            self._line.release()

@@ -115,6 +115,7 @@ class Accounts:
 
     def delete_role(self, role_id: str) -> None:
         with self._engine.begin() as connection:
+            _lock(connection, roles, role_id)
             connection.execute(delete(assignments).where(assignments.c.role_id == role_id))
             connection.execute(delete(roles).where(roles.c.id == role_id))
 
@@ -170,6 +171,7 @@ class Accounts:
 
     def delete_credential(self, credential_id: str) -> None:
         with self._engine.begin() as connection:
+            _lock(connection, credentials, credential_id)
             connection.execute(delete(tokens).where(tokens.c.application_credential_id == credential_id))
             connection.execute(delete(credentials).where(credentials.c.id == credential_id))
 
@@ -276,8 +278,14 @@ def _same(assignment: Assignment) -> list[ColumnElement[bool]]:
     return [assignments.c[name] == value for name, value in asdict(assignment).items()]
 
 
+def _lock(connection: Connection, table: Table, record_id: str) -> None:
+    connection.execute(select(table.c.id).where(table.c.id == record_id).with_for_update())
+
+
 def _delete_with_dependants(connection: Connection, table: Table, record_id: str, column: str) -> None:
-    # Tokens hang on application credentials, so they go first. SQLite keeps foreign keys only when asked to.
+    # The row is locked first: a login under way waits, and then finds nothing to hang a token on. SQLite has one
+    # writer anyway, and keeps foreign keys only when asked to. Tokens hang on application credentials, so they go first.
+    _lock(connection, table, record_id)
     for dependant in (tokens, credentials, assignments):
         connection.execute(delete(dependant).where(dependant.c[column] == record_id))
     connection.execute(delete(table).where(table.c.id == record_id))
