@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import threading
 from pathlib import Path
 
-import structlog
-
 from argosy.agent.calls import Calls, application
+from argosy.agent.log import set_up
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
 from argosy.domain.errors import ArgosyError
@@ -21,7 +21,7 @@ from argosy.rpc.reports import ConductorClient, GuestReport
 from argosy.rpc.server import TlsServer
 from argosy.rpc.tls import client_context, server_context
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 
 def host_of(config: GuestConfig) -> Host:
@@ -51,7 +51,7 @@ def describe(config: GuestConfig, engine: Engine, supervisor: Supervisor) -> Gue
         report.volume_used_bytes = engine.used_bytes()
         report.server_version = engine.server_version()
     except (ArgosyError, OSError) as error:
-        log.debug("server tells nothing", error=str(error))
+        log.debug("server tells nothing", extra={"error": str(error)})
     return report
 
 
@@ -63,14 +63,7 @@ def main() -> None:
         "--config", type=Path, required=True, help="the guest.json written by the platform"
     )
     config = GuestConfig.read(arguments.parse_args().config)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ]
-    )
+    set_up()
     serve(config)
 
 
@@ -94,7 +87,7 @@ def serve(config: GuestConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     server.start()
-    log.info("agent serves", instance_id=config.instance_id, address=config.address)
+    log.info("agent serves", extra={"instance_id": config.instance_id, "address": config.address})
     for loop in (supervisor.run, reporter.run):
         threading.Thread(target=loop, name=loop.__qualname__, daemon=True).start()
     ended.wait()

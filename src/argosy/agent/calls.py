@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import structlog
 from pydantic import ValidationError
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from argosy.agent.jobs import Jobs, Say
 from argosy.agent.reporter import Reporter
@@ -24,9 +21,14 @@ from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
 from argosy.rpc.peers import CONTROL_PLANE
 from argosy.rpc.server import PEER
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 Capability = TypeVar("Capability")
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+CALLS_AT_ONCE = 8
 NOTHING = Nothing()
 
 
@@ -170,29 +172,48 @@ class Calls:
         return self._engine
 
 
-def application(calls: Calls) -> Starlette:
-    """The ASGI application; it takes calls from the control plane's certificate alone."""
+def application(calls: Calls) -> ASGIApplication:
+    """The ASGI application: POST /rpc/v1/<method>, from the control plane's certificate alone.
 
-    async def answer(request: Request) -> Response:
-        if request.scope.get("extensions", {}).get(PEER) != CONTROL_PLANE:
-            return PlainTextResponse("this guest takes calls from its control plane only", 403)
-        method = request.path_params["method"]
-        if method not in calls.methods:
-            return PlainTextResponse(f"this agent has no method {method}", 404)
+    One route needs no framework, which every agent would pay for.
+    """
+    threads = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="call")
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        status, body = await _answer(scope, receive)
+        kind = b"application/json" if body[:1] == b"{" else b"text/plain"
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        if scope.get("extensions", {}).get(PEER) != CONTROL_PLANE:
+            return 403, b"this guest takes calls from its control plane only"
+        method = scope["path"].removeprefix(PATH)
+        if scope["method"] != "POST" or method not in calls.methods:
+            return 404, b"this agent has no such method"
         kind, handler = calls.methods[method]
         try:
-            call = kind.model_validate_json(await request.body())
+            call = kind.model_validate_json(await _body(receive))
         except ValidationError:
             # The error's own text would repeat what was sent, passwords too.
-            return PlainTextResponse(f"the call {method} does not have the fields it needs", 422)
+            return 422, b"the call does not have the fields it needs"
         try:
-            reply = await run_in_threadpool(handler, call)
+            reply = await asyncio.get_running_loop().run_in_executor(threads, handler, call)
         except ArgosyError as error:
             refusal = ErrorReply(kind=error.kind.value, code=error.code, sentence=error.sentence)
-            return Response(refusal.model_dump_json(), 400, media_type="application/json")
+            return 400, refusal.model_dump_json().encode()
         except Exception:
-            log.exception("call failed by surprise", method=method)
-            return PlainTextResponse("the agent failed by surprise: see its log", 500)
-        return Response(reply.model_dump_json(), media_type="application/json")
+            log.exception("call failed by surprise", extra={"method": method})
+            return 500, b"the agent failed by surprise: see its log"
+        return 200, reply.model_dump_json().encode()
 
-    return Starlette(routes=[Route(PATH + "{method}", answer, methods=["POST"])])
+    return answer
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-import structlog
-
 from argosy.domain.errors import ArgosyError, Failed
 from argosy.rpc.messages import JobState, Phase
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 REMEMBERED = 50
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
 from argosy.rpc.reports import ConductorClient, GuestEvent, GuestReport
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10.0
 _EVENTS_KEPT = 100
@@ -47,7 +46,7 @@ class Reporter:
                 self._conductor.send(report)
             except OSError as error:
                 if not self._silent:
-                    log.warning("conductor cannot be reached", error=str(error))
+                    log.warning("conductor cannot be reached", extra={"error": str(error)})
                 self._silent = True
                 return False
             self._silent = False

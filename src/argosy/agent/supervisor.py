@@ -6,6 +6,7 @@ itself runs in a session of its own and does not notice.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -13,13 +14,11 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
-import structlog
-
 from argosy.domain.errors import ArgosyError
 from argosy.domain.status import Service
 from argosy.engines.base import Engine, Health
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 2.0
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -86,7 +85,7 @@ class Supervisor:
         """Look at the server and say so when it changed."""
         seen = self._look()
         if seen is not self.service:
-            log.info("service changed", before=self.service.value, now=seen.value)
+            log.info("service changed", extra={"before": self.service.value, "now": seen.value})
             self.service = seen
             self._changed()
 
@@ -115,7 +114,7 @@ class Supervisor:
                 self._record(
                     "server.died", f"The database server died and is started again. Its last words: {tail}"
                 )
-                log.error("server died", log_tail=tail)
+                log.error("server died", extra={"log_tail": tail})
                 self.check()
             self._revive()
         self.check()
@@ -125,7 +124,9 @@ class Supervisor:
             self._engine.start()
         except ArgosyError as error:
             self._failed_starts += 1
-            log.warning("server does not start", attempt=self._failed_starts, error=error.sentence)
+            log.warning(
+                "server does not start", extra={"attempt": self._failed_starts, "error": error.sentence}
+            )
             if self._failed_starts == CRASHES:
                 self._record("server.crashed", f"The database server does not stay up: {error.sentence}")
         else:

@@ -17,7 +17,8 @@ PATH = "/rpc/v1/"
 
 
 class Message(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    # An agent hears few of the calls: each model is built when it is first used.
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class Nothing(Message):
