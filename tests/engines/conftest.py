@@ -12,7 +12,6 @@ import pytest
 
 from argosy.catalog import datastores
 from argosy.domain.datastore import Datastore, Version
-from argosy.domain.errors import ImageUnavailable
 from argosy.engines.base import Access, Databases, RootAccess, Users
 from tests.support.certificates import TestAuthority
 from tests.support.engines import Guest, adapter_for
@@ -42,14 +41,21 @@ def authority() -> TestAuthority:
 @pytest.fixture
 def place(version: tuple[Datastore, Version], authority: TestAuthority) -> Iterator[Guest]:
     """A place with nothing in it yet."""
-    try:
-        guest = Guest(*version, authority)
-    except ImageUnavailable as reason:
-        pytest.skip(str(reason))
-    try:
+    with Guest(*version, authority) as guest:
         yield guest
-    finally:
-        guest.remove()
+
+
+@pytest.fixture
+def second_place(version: tuple[Datastore, Version], authority: TestAuthority) -> Iterator[Guest]:
+    """Another of the same version."""
+    with Guest(*version, authority) as guest:
+        yield guest
+
+
+@pytest.fixture
+def place_without_tls(version: tuple[Datastore, Version]) -> Iterator[Guest]:
+    with Guest(*version, None) as guest:
+        yield guest
 
 
 @pytest.fixture

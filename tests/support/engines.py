@@ -11,6 +11,7 @@ import importlib
 import os
 import shutil
 import signal
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,13 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, cast
 
-from tests.support.images import image
-
 from argosy.domain.datastore import Datastore, Version
 from argosy.engines import engine_for
 from argosy.engines.base import Engine
 from argosy.engines.host import Account, Host, TlsFiles
 from tests.support.certificates import TestAuthority
+from tests.support.images import image
 
 _GROUND = Path("/var/tmp") / f"argosy-engine-tests-{os.geteuid()}"
 _FIRST_UID = 1900000000  # a number without a line in /etc/passwd, as the local platform gives each instance
@@ -132,10 +132,22 @@ class Guest:
             self.host.make_directory(path)
         if authority is not None:
             self.host = replace(self.host, tls=self._tls(authority))
-        self.engine = self.new_agent()
+        self.engine = engine_for(self.datastore.engine, self.host)
+        self._agents: list[
+            Engine
+        ] = []  # their servers are this process's children, to be waited for in the end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
 
     def new_agent(self) -> Engine:
         """What a restarted agent has: an engine that remembers nothing."""
+        self._agents.append(self.engine)
         self.engine = engine_for(self.datastore.engine, self.host)
         return self.engine
 
@@ -154,6 +166,28 @@ class Guest:
         os.kill(pid, signal.SIGKILL)
         assert self.engine.server.wait(10), "the killed server is still there"
 
+    def freeze_server(self) -> None:
+        """Stop every process of the server from running, as a host out of breath would."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw_server(self) -> None:
+        for pid in self._processes():
+            os.kill(pid, signal.SIGCONT)
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"in vain: {what}"
+            time.sleep(0.01)
+
+    def with_another_authority(self) -> Host:
+        """The place as a client sees it that trusts someone else's certificates."""
+        assert self.host.tls is not None
+        other = self.home / "other-ca.crt"
+        other.write_text(TestAuthority().certificate)
+        return replace(self.host, tls=replace(self.host.tls, ca=other))
+
     def everything_written(self) -> str:
         """The text of every file of the instance outside its data: logs, configuration, pid files."""
         places = (self.host.logs, self.host.etc, self.host.run)
@@ -164,10 +198,21 @@ class Guest:
 
     def remove(self) -> None:
         try:
+            self.thaw_server()
             self.engine.server.kill()
+            for agent in self._agents:
+                agent.server.wait(10)
         finally:
             shutil.rmtree(self.home, ignore_errors=True)
             os.close(self._claim)
+
+    def _processes(self) -> list[int]:
+        """The server and what it forked."""
+        server = self.engine.server.pid
+        if server is None:
+            return []
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [server, *map(int, children)]
 
     def _tls(self, authority: TestAuthority) -> TlsFiles:
         issued = authority.issue(self.host.address)

@@ -42,7 +42,11 @@ class _Session:
 
     def read(self) -> dict[str, str]:
         with _refusals():
-            return dict(self._connection.execute("SELECT key, value FROM public.written").fetchall())  # type: ignore[arg-type]  # rows of two
+            try:
+                rows = self._connection.execute("SELECT key, value FROM public.written").fetchall()
+            except psycopg.errors.UndefinedTable:
+                return {}
+        return dict(rows)  # type: ignore[arg-type]  # rows of two
 
     def close(self) -> None:
         self._connection.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import mmap
+import pwd
 from pathlib import Path
+
+from argosy.engines.host import Account
 
 
 class Programs:
@@ -31,3 +34,17 @@ class Programs:
     def has_library(self, name: str) -> bool:
         """Whether a loadable module such as pg_stat_statements came with the server."""
         return any((self._prefix / place / f"{name}.so").exists() for place in ("lib", "lib/postgresql"))
+
+
+def under_a_name(account: Account) -> list[str]:
+    """Words to put before a program that insists that its account has a name, as initdb does.
+
+    An instance's account may be a bare number. Such a program is run in a user namespace of its own
+    (user_namespaces(7)), where the same account goes by the number of `nobody`.
+    """
+    try:
+        pwd.getpwuid(account.uid)
+    except KeyError:
+        nobody = pwd.getpwnam("nobody")
+        return ["unshare", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}", "--"]
+    return []

@@ -12,7 +12,7 @@ from pathlib import Path
 from argosy.domain.errors import EngineError
 from argosy.engines.host import Host
 from argosy.engines.postgresql.configuration import arguments
-from argosy.engines.postgresql.programs import Programs
+from argosy.engines.postgresql.programs import Programs, under_a_name
 from argosy.engines.postgresql.session import MAINTENANCE, TEMPLATES
 
 # Each in one line to the server. The catalog is written to directly, since ALTER ROLE refuses to rename the
@@ -44,14 +44,8 @@ def restore_administrator(host: Host, programs: Programs, settings: dict[str, st
     """
     failure: EngineError | None = None
     for database in (MAINTENANCE, *TEMPLATES):
-        command: list[str | Path] = [
-            programs.postgres,
-            "--single",
-            "-D",
-            host.data,
-            *arguments(settings),
-            database,
-        ]
+        server: list[str | Path] = [programs.postgres, "--single", "-D", host.data]
+        command = [*under_a_name(host.account), *server, *arguments(settings), database]
         try:
             host.run_program(command, stdin="\n".join(_STATEMENTS) + "\n", timeout_s=300)
         except EngineError as error:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import shutil
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from argosy.domain.errors import EngineError
 from argosy.engines.host import Account, Host
 from argosy.engines.postgresql import system_identifier
-from argosy.engines.postgresql.programs import Programs
+from argosy.engines.postgresql.programs import Programs, under_a_name
 from argosy.engines.postgresql.session import ADMIN, MAINTENANCE
 
 # Libc's C.UTF-8 is the same on every machine; from 17 the server has it built in, which no upgrade of a
@@ -34,16 +31,16 @@ def build(host: Host, programs: Programs) -> None:
     """Make `host.template` with initdb; already there is left alone."""
     if (host.template / "PG_VERSION").exists():
         return
-    builder = replace(host, account=_named_account(host.account))
     making = host.template.with_name(f".{host.template.name}.new")
     shutil.rmtree(making, ignore_errors=True)
-    builder.make_directory(making)
+    host.make_directory(making)
+    name = under_a_name(host.account)
     locale = _LOCALE if int(host.version) >= 17 else _LOCALE_BEFORE_17
-    builder.run_program(
-        [programs.initdb, "-D", making, "-U", ADMIN, "-E", "UTF8", "--auth-local=peer",
+    host.run_program(
+        [*name, programs.initdb, "-D", making, "-U", ADMIN, "-E", "UTF8", "--auth-local=peer",
          "--auth-host=scram-sha-256", "--data-checksums", "--no-instructions", "--no-sync", *locale],
     )  # fmt: skip
-    builder.run_program([programs.postgres, "--single", "-D", making, MAINTENANCE], stdin=_TIDY)
+    host.run_program([*name, programs.postgres, "--single", "-D", making, MAINTENANCE], stdin=_TIDY)
     for unused in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
         (making / unused).unlink()  # ours are outside the data directory; these would only mislead
     for segment in (making / "pg_wal").iterdir():
@@ -80,17 +77,6 @@ def finish_sync(host: Host) -> None:
 
 def _to_sync(host: Host) -> Path:
     return host.etc / "data-not-synced"
-
-
-def _named_account(account: Account) -> Account:
-    """The account, if it has a name: initdb insists on one. Else `nobody`; what it makes is handed over later."""
-    with suppress(KeyError):
-        pwd.getpwuid(account.uid)
-        return account
-    if os.geteuid() != 0:
-        raise EngineError(f"initdb needs a name for user {account.uid} in the system's user database.")
-    nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid)
 
 
 def _punch(segment: Path) -> None:
