@@ -1,0 +1,285 @@
+"""A whole Argosy on this machine for a test: its own home, network and API address, and nothing left behind.
+
+with running() as argosy:
+    demo = argosy.client("demo")
+    instance = argosy.create(demo, "db1", "postgresql")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from argosy import marks
+from argosy.processes import home as homes
+from argosy.processes.control_plane import local_platform
+from argosy.settings import ApiSettings, LocalSettings, Settings
+from tests.support import images
+
+FIRST, LAST = 150, 199  # third octets of 127.77.0.0/16 that tests take their networks from
+READY_WITHIN_S = 120
+BUILT_WITHIN_S = 180
+
+
+def wait_until(what: str, condition: Callable[[], Any], timeout_s: float = 60, every_s: float = 0.02) -> Any:
+    """The first true answer of `condition`. Raises AssertionError, saying what never came true."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(every_s)
+    return answer
+
+
+class Client(httpx.Client):
+    """A user's session: paths are below /v1.0/{project}; `identity` is the token's side of things."""
+
+    def __init__(self, url: str, user: str, password: str, project: str | None = None) -> None:
+        asked = {
+            "identity": {
+                "methods": ["password"],
+                "password": {"user": {"name": user, "domain": {"id": "default"}, "password": password}},
+            },
+            "scope": {"project": {"name": project or user, "domain": {"id": "default"}}},
+        }
+        answer = httpx.post(f"{url}/identity/v3/auth/tokens", json={"auth": asked}, timeout=30)
+        assert answer.status_code == 201, answer.text
+        self.token = answer.headers["x-subject-token"]
+        self.project_id: str = answer.json()["token"]["project"]["id"]
+        super().__init__(
+            base_url=f"{url}/v1.0/{self.project_id}", headers={"X-Auth-Token": self.token}, timeout=60
+        )
+
+
+class Server:
+    """One home's processes, and the questions tests ask of them. Made by `running`."""
+
+    def __init__(self, home: Path, network: IPv4Network, environment: dict[str, str]) -> None:
+        self.home = home
+        self.network = network
+        self.listen = f"{network[2]}:8779"
+        self.url = f"http://{self.listen}"
+        self.clouds = home / "clouds.yaml"
+        self.environment = {
+            **os.environ,
+            "ARGOSY_API__LISTEN": self.listen,
+            "ARGOSY_LOCAL__NETWORK": str(network),
+            "ARGOSY_LOCAL__IMAGES": str(images.root()),
+            **environment,
+        }
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._clients: list[Client] = []
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            home=self.home,
+            api=ApiSettings(listen=self.listen),
+            local=LocalSettings(network=self.network, images=images.root()),
+        )
+
+    # Processes
+
+    def start(self, *parts: str) -> None:
+        """Start everything in one process, or the named parts in one process each; return when they are ready."""
+        commands = [["serve", part] for part in parts] or [["up"]]
+        with (self.home / "test.log").open("ab") as log:
+            for command in commands:
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "argosy.processes", *command, "--home", str(self.home)],
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd="/",
+                )
+                self._children.append(child)
+                self._wait_until_ready(child, command[-1] if command[0] == "serve" else "api")
+
+    def _wait_until_ready(self, child: subprocess.Popen[bytes], part: str) -> None:
+        def ready() -> bool:
+            assert child.poll() is None, f"the {part} did not start: {self.log()[-2000:]}"
+            facts = homes.facts(self.home, part) or {}
+            return facts.get("pid") == child.pid and bool(facts.get("ready"))
+
+        wait_until(f"the {part} is ready", ready, READY_WITHIN_S)
+
+    def pid(self, part: str = "api") -> int | None:
+        """Of the process that runs a part, None when none does."""
+        facts = homes.facts(self.home, part)
+        return None if facts is None else int(facts["pid"])
+
+    def kill(self, part: str = "api", number: int = signal.SIGKILL) -> None:
+        """Send a signal to the process that runs a part; return when it has ended (at once for SIGSTOP, SIGCONT)."""
+        pid = self.pid(part)
+        assert pid is not None, f"no {part} runs"
+        os.kill(pid, number)
+        if number not in {signal.SIGSTOP, signal.SIGCONT}:
+            wait_until(f"the {part} has ended", lambda: self._reap(pid))
+
+    def _reap(self, pid: int) -> bool:
+        for child in self._children:
+            if child.pid == pid:
+                return child.poll() is not None
+        return marks.started_at(pid) is None
+
+    def down(self, *, databases_too: bool = False) -> None:
+        command = ["down", "--home", str(self.home), *(["--all"] if databases_too else [])]
+        subprocess.run(
+            [sys.executable, "-m", "argosy.processes", *command],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            timeout=240,
+        )
+        self._join()
+
+    def log(self) -> str:
+        return (self.home / "test.log").read_text(errors="replace")
+
+    # Users
+
+    def password(self, user: str) -> str:
+        clouds = yaml.safe_load(self.clouds.read_text())["clouds"].values()
+        return str(next(one["auth"]["password"] for one in clouds if one["auth"]["username"] == user))
+
+    def client(self, user: str = "demo") -> Client:
+        self._clients.append(Client(self.url, user, self.password(user)))
+        return self._clients[-1]
+
+    def command(
+        self, program: str, *arguments: str, cloud: str = "argosy", timeout_s: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of the virtual environment as a user of this server; its result, whatever it was."""
+        own = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "OS_CLIENT_CONFIG_FILE": str(self.clouds),
+            "OS_CLOUD": cloud,
+            "LC_ALL": "C.UTF-8",
+        }
+        return subprocess.run(
+            [Path(sys.executable).with_name(program), *arguments],
+            env=own,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    # Instances
+
+    def create(self, client: Client, name: str, datastore: str, **more: Any) -> dict[str, Any]:
+        """A new instance, ACTIVE and healthy."""
+        body = {
+            "name": name,
+            "flavorRef": "2",
+            "volume": {"size": 1},
+            "datastore": {"type": datastore},
+            **more,
+        }
+        answer = client.post("/instances", json={"instance": body})
+        assert answer.status_code == 200, answer.text
+        return self.wait_until_healthy(client, answer.json()["instance"]["id"])
+
+    def wait_until_healthy(self, client: Client, instance_id: str) -> dict[str, Any]:
+        def built() -> dict[str, Any] | None:
+            shown: dict[str, Any] = client.get(f"/instances/{instance_id}").json()["instance"]
+            assert shown["status"] != "ERROR", json.dumps(shown.get("fault"))
+            return shown if (shown["status"], shown["operating_status"]) == ("ACTIVE", "HEALTHY") else None
+
+        shown: dict[str, Any] = wait_until(
+            f"instance {instance_id} is healthy", built, BUILT_WITHIN_S, every_s=0.05
+        )
+        return shown
+
+    def wait_until_gone(self, client: Client, instance_id: str) -> None:
+        wait_until(
+            f"instance {instance_id} is gone",
+            lambda: client.get(f"/instances/{instance_id}").status_code == 404,
+        )
+
+    # The end
+
+    def _join(self) -> None:
+        for child in self._children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(30)
+        self._children = [child for child in self._children if child.poll() is None]
+
+    def destroy(self) -> None:
+        """End everything of the home, however it was left, and remove every file of it."""
+        for client in self._clients:
+            client.close()
+        with suppress(subprocess.SubprocessError):
+            self.down(databases_too=True)
+        for child in self._children:
+            child.kill()
+            child.wait()
+        with ExitStack() as failures:
+            platform = local_platform(self.settings)
+            for instance_id in platform.servers.leftovers([]):
+                failures.callback(platform.volumes.delete, instance_id)
+                failures.callback(platform.servers.delete, instance_id)
+        _unmount_below(self.home)
+        shutil.rmtree(self.home)
+
+
+def _unmount_below(home: Path) -> None:
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for place in sorted((one for one in mounted if one.startswith(f"{home}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextmanager
+def own_network() -> Iterator[IPv4Network]:
+    """A /24 that no other test run on this machine has, for as long as it is held."""
+    # An abstract socket's name goes with the process that bound it, whatever kills that.
+    for turn in range(LAST - FIRST + 1):
+        third = FIRST + (os.getpid() + turn) % (LAST - FIRST + 1)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0argosy-test-network-{third}")
+        except OSError:
+            claim.close()
+            continue
+        with claim:
+            if not _listens(f"127.77.{third}.2", 8779):
+                yield IPv4Network(f"127.77.{third}.0/24")
+                return
+    raise AssertionError("every network for tests is taken")
+
+
+def _listens(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+@contextmanager
+def running(*parts: str, **environment: str) -> Iterator[Server]:
+    """A started server, or only some of its parts; settings by their names in the environment."""
+    with own_network() as network:
+        # Short, since the paths of Unix sockets are; open, since databases run under accounts of their own.
+        home = Path(f"/var/tmp/argosy-t-{secrets.token_hex(4)}")
+        home.mkdir(mode=0o755)
+        server = Server(home, network, environment)
+        try:
+            server.start(*parts)
+            yield server
+        finally:
+            server.destroy()
