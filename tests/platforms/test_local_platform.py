@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -65,6 +66,31 @@ def test_a_volume_takes_what_was_asked_for_and_no_more(site: LocalSite) -> None:
 
 
 @root_only
+def test_pages_of_a_volume_are_not_held_in_memory_twice(site: LocalSite) -> None:
+    server = site.build_and_wait()
+    image = site.files_of(server.instance_id) / "volume.img"
+    loops = [loop for loop in Path("/sys/block").glob("loop*/loop") if backing(loop) == str(image)]
+    assert [(loop / "dio").read_text().strip() for loop in loops] == ["1"]
+
+
+def backing(loop: Path) -> str:
+    try:
+        return (loop / "backing_file").read_text().strip()
+    except OSError:  # another test's, just freed
+        return ""
+
+
+@root_only
+def test_volumes_attached_at_once_get_devices_of_their_own(site: LocalSite) -> None:
+    ids = [site.new_id() for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        servers = list(pool.map(site.build, ids))
+    for server in servers:
+        site.wait_until_serving(server)
+        assert [trace for trace in site.traces(server.instance_id) if trace.startswith("loop")]
+
+
+@root_only
 def test_a_database_that_eats_too_much_dies_and_its_agent_does_not(site: LocalSite) -> None:
     server = site.build_and_wait()
     database, agent = site.pids(server)
@@ -96,7 +122,7 @@ def test_show_says_by_what_means_each_limit_holds(site: LocalSite) -> None:
     server = site.build_and_wait()
     limits = site.platform.servers.limits(server.instance_id)
     assert re.fullmatch(r"cgroup v[12], 96 MB and 64 MB for the agent", limits["memory"])
-    assert re.fullmatch(r"cgroup v[12], 1 vcpus", limits["cpu"])
+    assert re.fullmatch(r"cgroup v[12], time of 1 vcpu at most", limits["cpu"])
 
 
 def test_show_says_why_a_limit_does_not_hold(new_site: NewSite) -> None:

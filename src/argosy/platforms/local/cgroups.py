@@ -89,7 +89,7 @@ class Groups:
         means = f"cgroup v{self.version}"
         return {
             "memory": f"{means}, {limit // _MIB - AGENT_MEMORY_MB} MB and {AGENT_MEMORY_MB} MB for the agent",
-            "cpu": f"{means}, {quota / _PERIOD_US:g} vcpus",
+            "cpu": f"{means}, time of {quota / _PERIOD_US:g} vcpu at most",
         }
 
     def pids(self, instance_id: str) -> set[int]:

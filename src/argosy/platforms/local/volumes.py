@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import shutil
+import struct
 import subprocess
 import threading
 import time
@@ -32,7 +33,11 @@ Kind = Literal["real", "directory", "auto"]
 _GIB = 1 << 30
 _TOOLS = ("mkfs.ext4", "mount", "umount")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_LOOP_SET_DIRECT_IO = 0x4C08  # linux/loop.h
+# linux/loop.h
+_LOOP_CONFIGURE = 0x4C0A
+_LOOP_CTL_GET_FREE = 0x4C82
+_LO_FLAGS_AUTOCLEAR = 4
+_LO_FLAGS_DIRECT_IO = 16
 
 _log = logging.getLogger(__name__)
 
@@ -184,17 +189,52 @@ def _format(image: Path, size: int, account: Account, lock: int) -> None:
 
 
 def _mount(image: Path, point: Path, lock: int) -> None:
-    if point not in _mount_points():
-        point.mkdir(mode=0o700, exist_ok=True)
+    if point in _mount_points():
+        return
+    if not _wait_until_released(image):
+        # As when it is mounted where only processes of another mount namespace see it.
+        raise PlatformError(
+            f"{image} is in use by {_loop_devices(image)[0]}, and a second mount would ruin it."
+        )
+    point.mkdir(mode=0o700, exist_ok=True)
+    device, path = _open_loop_device(image)
+    try:
         # noinit_itable: else the kernel would fill the image by zeroing in the background what reads as zeros.
-        options = "loop,nosuid,nodev,noatime,noinit_itable"
-        _run(["mount", "-t", "ext4", "-o", options, str(image), str(point)], lock)
-    for device in _loop_devices(image):
-        # Past the page cache of the file below, which would hold every page a second time.
-        with contextlib.suppress(OSError), device.open("rb") as opened:
-            fcntl.ioctl(opened, _LOOP_SET_DIRECT_IO, 1)
+        _run(["mount", "-t", "ext4", "-o", "nosuid,nodev,noatime,noinit_itable", path, str(point)], lock)
+    finally:
+        os.close(device)
     with contextlib.suppress(OSError):
         (point / "lost+found").rmdir()
+
+
+def _open_loop_device(image: Path) -> tuple[int, str]:
+    """A loop device on the image, which the kernel frees with its last use: ours of it, or of what we mount.
+
+    It goes past the page cache of the file below, which would hold every page a second time. `mount -o loop`
+    cannot ask for that, and changing it afterwards takes longer than the mount.
+    """
+    try:
+        with Path("/dev/loop-control").open("rb") as control, image.open("r+b") as backing:
+            while True:
+                path = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
+                device = os.open(path, os.O_RDWR)
+                try:
+                    fcntl.ioctl(device, _LOOP_CONFIGURE, _loop_config(backing.fileno(), image))
+                except OSError as error:
+                    os.close(device)
+                    if error.errno != errno.EBUSY:  # which says that somebody else got this one first
+                        raise
+                else:
+                    return device, path
+    except OSError as error:
+        raise PlatformError(f"No loop device can be set up for {image}: {error.strerror}.") from error
+
+
+def _loop_config(descriptor: int, image: Path) -> bytes:
+    """`struct loop_config` of linux/loop.h (Linux 5.8): file, block size, `struct loop_info64`, reserved."""
+    flags = _LO_FLAGS_AUTOCLEAR | _LO_FLAGS_DIRECT_IO
+    name = os.fsencode(image)[:63]
+    return struct.pack("=2I 40x 3I I 64s 64x 32x 16x 64x", descriptor, 0, 0, 0, 0, flags, name)
 
 
 def _unmount(point: Path, lock: int, timeout_s: float = 10) -> None:
@@ -213,11 +253,14 @@ def _unmount(point: Path, lock: int, timeout_s: float = 10) -> None:
             _run(["umount", "--lazy", str(point)], lock)
 
 
-def _wait_until_released(image: Path, timeout_s: float = 5) -> None:
+def _wait_until_released(image: Path, timeout_s: float = 5) -> bool:
     """Give the kernel time to free the loop device, which it does behind the unmount's back."""
     deadline = time.monotonic() + timeout_s
-    while _loop_devices(image) and time.monotonic() < deadline:
+    while _loop_devices(image):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.005)
+    return True
 
 
 def _hand_over(volume: Path, account: Account) -> None:
@@ -242,11 +285,11 @@ def _mount_points() -> list[Path]:
 
 
 def _loop_devices(image: Path) -> list[Path]:
+    """The devices on an image; one on a deleted file of the same name is not."""
     found = []
     for device in Path("/sys/block").glob("loop*"):
         with contextlib.suppress(OSError):
-            backing = (device / "loop/backing_file").read_text().rstrip("\n")
-            if backing.removesuffix(" (deleted)") == str(image):
+            if (device / "loop/backing_file").read_text().rstrip("\n") == str(image):
                 found.append(Path("/dev") / device.name)
     return found
 
