@@ -34,13 +34,11 @@ class MariaDbAccess(Access):
             for written in exact:
                 _revoke(session, user, written)
             everybody = accounts.names(session)
-            # A session keeps what it may do in its current database until it changes it; one that is at work
-            # may be in any database.
+            # A session keeps what it may do in its current database until it changes it, and a transaction the
+            # tables it holds.
             sessions.end(
                 session,
-                lambda running: (
-                    (running.database == database or not running.idle) and running.account(everybody) == user
-                ),
+                lambda running: database in running.databases and running.account(everybody) == user,
             )
 
 

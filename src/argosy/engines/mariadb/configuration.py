@@ -67,6 +67,8 @@ def text(host: Host) -> str:
         "lc_messages_dir": share(host),
         "character_sets_dir": share(host) / "charsets",
         "plugin_dir": plugins(host),
+        # Tells which session holds which database's tables: see sessions.py.
+        "plugin_load_add": "metadata_lock_info",
         "datadir": host.data,
         "socket": socket(host),
         "pid_file": host.run / "mariadb.pid",

@@ -19,6 +19,11 @@ _SEAL = """\
 DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys';
 DELETE FROM mysql.proxies_priv;
 """
+# All of them Aria's, whose tables are files that may be copied.
+_SYSTEM_TABLES = (
+    "global_priv", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping",
+    "user", "plugin", "servers", "func", "proc", "event",
+)  # fmt: skip
 
 
 def build_template(host: Host) -> None:
@@ -57,6 +62,22 @@ def initialise(host: Host) -> None:
         (place / "data").rename(host.data)
 
 
+def put_system_tables_back(host: Host) -> None:
+    """Before a start: empty ones in the place of those a user's root has dropped, or no server would start.
+
+    The accounts and grants that were in them are lost; databases and their tables are not.
+    """
+    system = host.data / "mysql"
+    for table in _SYSTEM_TABLES:
+        if not (system / f"{table}.frm").exists() and host.template.is_dir():
+            host.make_directory(system)
+            for file in (host.template / "mysql").glob(f"{table}.*"):
+                copy = system / file.name
+                shutil.copyfile(file, copy)
+                copy.chmod(0o660)
+                os.chown(copy, host.account.uid, host.account.gid)
+
+
 def settle(host: Host) -> None:
     """Bring the copied files to the disk, so that the instance survives a loss of power; once is enough.
 
@@ -91,7 +112,7 @@ def _files(place: Path) -> Iterator[Path]:
 
 
 def _is_made(directory: Path) -> bool:
-    return (directory / "mysql").is_dir()
+    return (directory / "ibdata1").is_file()
 
 
 def _unsettled(host: Host) -> Path:

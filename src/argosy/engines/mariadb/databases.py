@@ -52,7 +52,7 @@ class MariaDbDatabases(Databases):
             check_exists(session, name)
             # Grants outlive their database in MariaDB, and would be those of the next one of that name.
             access.forget(session, name)
-            sessions.end(session, lambda user_session: user_session.database == name)
+            sessions.end(session, lambda running: name in running.databases)
             session.run(f"DROP DATABASE IF EXISTS {sql.identifier(name)}")
 
 

@@ -66,7 +66,7 @@ class MariaDbEngine(
         if self.server.pid is None:
             return Health.DOWN
         try:
-            with self.management.session(timeout_s=1) as session:
+            with self.management.glance(timeout_s=1) as session:
                 served = _takes_connections(session)
         except NotListening:
             return Health.STARTING
@@ -91,6 +91,7 @@ class MariaDbEngine(
         if self.server.pid is None:
             self.management.close()
             self.management.prepare()
+            data_directory.put_system_tables_back(self.host)
             self.host.write_file(configuration.file(self.host), configuration.text(self.host))
             for place in (configuration.binlogs, configuration.temporary, configuration.exchange):
                 self.host.make_directory(place(self.host))
@@ -108,7 +109,7 @@ class MariaDbEngine(
         deadline = time.monotonic() + self.start_timeout_s
         while True:
             try:
-                with self.management.session(timeout_s=10) as session:
+                with self.management.session() as session:
                     session.run("SELECT 1")
             except EngineNotReady as error:
                 ended = self.server.wait(0.003)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -28,10 +29,11 @@ from argosy.engines.mariadb import configuration, sql
 
 ADMIN = "os_admin"
 
+_PATIENCE_S = 60.0
+
 # Numbers are named in the server's manual, MariaDB Error Code Reference.
 _TOO_MANY_CONNECTIONS = 1040
 _ACCESS_DENIED = frozenset({1044, 1045, 1142, 1227, 1698, 1820, 1862, 4151})
-_NO_SOCKET = frozenset({2002, 2003})
 _INVALID = frozenset(
     {
         13,  # "Can't get stat of ... (File name too long)": a name whose file would have more than 255 bytes
@@ -95,18 +97,19 @@ class Session:
     """One connection of the agent's. Errors come as ours: see `Management.session`."""
 
     def __init__(self, host: Host, password: str, timeout_s: float) -> None:
+        self._connection = _Connection(
+            user=ADMIN,
+            password=password,
+            charset="utf8mb4",
+            autocommit=None,
+            read_timeout=timeout_s,
+            write_timeout=timeout_s,
+            defer_connect=True,
+        )
         try:
-            self._connection = _Connection(
-                unix_socket=str(configuration.socket(host)),
-                user=ADMIN,
-                password=password,
-                charset="utf8mb4",
-                autocommit=None,
-                connect_timeout=max(1, int(timeout_s)),
-                read_timeout=timeout_s,
-                write_timeout=timeout_s,
-            )
+            self._connection.connect(_socket(host, timeout_s))
         except pymysql.MySQLError as error:
+            self.close()
             raise _explained(error) from error
         try:
             for statement in _SESSION:
@@ -155,41 +158,58 @@ class Management:
         self._host.write_file(configuration.init_file(self._host), ";\n".join(statements) + ";\n")
 
     @contextmanager
-    def session(self, timeout_s: float = 60) -> Iterator[Session]:
+    def session(self) -> Iterator[Session]:
         """The kept connection, or a new one; waits for its turn.
 
         Raises NotListening, ConnectionsTaken, AccountLost or EngineNotReady when there is none to be had; its
         statements raise Invalid, Refused or EngineNotReady.
         """
-        deadline = time.monotonic() + timeout_s
-        if not self._lock.acquire(timeout=timeout_s):
+        if not self._lock.acquire(timeout=_PATIENCE_S):
             raise EngineNotReady("The database server is busy with an earlier request: try again.")
         try:
-            session = self._connected(max(0.1, deadline - time.monotonic()))
-            try:
+            with self._turn(_PATIENCE_S) as session:
                 yield session
-            except EngineNotReady:
-                self._drop()
-                raise
         finally:
             self._lock.release()
+
+    @contextmanager
+    def glance(self, timeout_s: float) -> Iterator[Session]:
+        """A session for a quick question, which does not wait while another request has its turn."""
+        if self._lock.acquire(blocking=False):
+            try:
+                with self._turn(timeout_s) as session:
+                    yield session
+            finally:
+                self._lock.release()
+        else:
+            with contextlib.closing(Session(self._host, self._password(), timeout_s)) as session:
+                yield session
 
     def close(self) -> None:
         """Let go of the kept connection."""
         with self._lock:
             self._drop()
 
-    def _connected(self, timeout_s: float) -> Session:
+    @contextmanager
+    def _turn(self, timeout_s: float) -> Iterator[Session]:
+        session = self._connected(time.monotonic() + timeout_s)
+        try:
+            yield session
+        except EngineNotReady:
+            self._drop()
+            raise
+
+    def _connected(self, deadline: float) -> Session:
         if self._kept is not None:
             try:
-                self._kept.wait_at_most(timeout_s)
+                self._kept.wait_at_most(_until(deadline))
                 self._mend(self._kept)
             except EngineNotReady:
                 # It was killed, or its server has ended: its powers are gone, and a new one must do.
                 self._drop()
             else:
                 return self._kept
-        session = Session(self._host, self._password(), timeout_s)
+        session = Session(self._host, self._password(), _until(deadline))
         try:
             self._account = None
             self._mend(session)
@@ -232,14 +252,28 @@ class Management:
             self._kept = None
 
 
+def _socket(host: Host, timeout_s: float) -> socket.socket:
+    """Connected. Not left to pymysql, which loses sockets that cannot be connected."""
+    connected = socket.socket(socket.AF_UNIX)
+    try:
+        connected.settimeout(timeout_s)
+        connected.connect(str(configuration.socket(host)))
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        connected.close()
+        raise NotListening("The database server does not listen (yet).") from error
+    except OSError as error:
+        connected.close()
+        raise EngineNotReady(f"The database server does not answer: {error}.") from error
+    return connected
+
+
+def _until(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())
+
+
 def _explained(error: pymysql.MySQLError) -> ArgosyError:
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = str(error.args[-1]) if error.args else ""
-    if number in _NO_SOCKET:
-        # pymysql has one number for every failure to connect; a server that hangs is not one that starts.
-        if isinstance(getattr(error, "original_exception", None), TimeoutError):
-            return EngineNotReady("The database server does not answer.")
-        return NotListening("The database server does not listen (yet).")
     if number == _TOO_MANY_CONNECTIONS:
         return ConnectionsTaken("All connections of the database server are taken: close some.")
     if number in _ACCESS_DENIED:

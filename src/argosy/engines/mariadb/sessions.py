@@ -13,17 +13,20 @@ from argosy.engines.mariadb import sql
 from argosy.engines.mariadb.management import ADMIN, Refused, Session
 
 _NO_SUCH_THREAD = 1094
+_UNKNOWN_TABLE = 1109
 
 
 @dataclass(frozen=True)
 class UserSession:
-    """A user's session: the name it logged in with, where from (`localhost` for the socket), its database."""
+    """A user's session: the name it logged in with, where from (`localhost` for the socket), what it uses.
+
+    `databases` are its current one and those whose tables its statement or transaction holds.
+    """
 
     number: int
     user: str
     address: str
-    database: str | None
-    idle: bool
+    databases: frozenset[str]
 
     def account(self, users: Iterable[UserId]) -> UserId | None:
         """The account it logged in to; the server shows the name and the address only."""
@@ -65,8 +68,11 @@ def _kill(session: Session, number: int) -> None:
 
 
 def _running(session: Session) -> list[UserSession]:
+    used: dict[int, set[str]] = {}
+    for number, database in _held(session):
+        used.setdefault(number, set()).add(database)
     rows = session.run(
-        "SELECT ID, USER, HOST, DB, COMMAND = 'Sleep' FROM information_schema.PROCESSLIST"
+        "SELECT ID, USER, HOST, DB FROM information_schema.PROCESSLIST"
         " WHERE ID <> CONNECTION_ID() AND USER NOT IN ('system user', 'event_scheduler', %s)",
         ADMIN,
     )
@@ -75,8 +81,19 @@ def _running(session: Session) -> list[UserSession]:
             number=int(str(number)),
             user=str(user),
             address=str(host).rpartition(":")[0] or str(host),
-            database=None if database is None else str(database),
-            idle=bool(idle),
+            databases=frozenset(used.get(int(str(number)), set()) | ({str(database)} if database else set())),
         )
-        for number, user, host, database, idle in rows
+        for number, user, host, database in rows
     ]
+
+
+def _held(session: Session) -> list[tuple[int, str]]:
+    """Which session (by number) holds locks on which database or its tables."""
+    try:
+        rows = session.run("SELECT THREAD_ID, TABLE_SCHEMA FROM information_schema.METADATA_LOCK_INFO")
+    except Refused as error:
+        if error.number != _UNKNOWN_TABLE:
+            raise
+        # Root has uninstalled the plugin; the next start loads it again. Until then current databases must do.
+        return []
+    return [(int(str(number)), str(database)) for number, database in rows]
