@@ -209,6 +209,17 @@ def test_a_body_that_is_no_json_is_refused(keystone: Keystone, body: bytes) -> N
     assert answer.json()["error"]["title"] == "Bad Request"
 
 
+@pytest.mark.parametrize(
+    "auth",
+    [None, {}, {"passwordCredentials": None}, {"passwordCredentials": {"username": 1, "password": "x"}},
+     {"token": {"id": "x"}}, {"passwordCredentials": {"username": NUL, "password": "x"}}],
+    ids=range(6),
+)  # fmt: skip
+def test_a_nonsensical_login_the_old_way_is_refused(keystone: Keystone, auth: Any) -> None:
+    answer = keystone.http.post("/identity/v2.0/tokens", json={"auth": auth})
+    assert answer.status_code == 400
+
+
 def test_a_huge_body_is_refused_before_it_is_read_whole(keystone: Keystone) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(1000):
@@ -234,7 +245,7 @@ def test_a_strange_host_header_breaks_nothing(keystone: Keystone, host: str) -> 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize(
-    "path", ["/identity/v2.0/tokens", "/identity/v3/nothing", "/identity/v3/users/a/b/c"]
+    "path", ["/identity/v2.0/tenants", "/identity/v3/nothing", "/identity/v3/users/a/b/c"]
 )
 def test_what_is_not_there_is_keystones_404(keystone: Keystone, method: str, path: str) -> None:
     answer = keystone.http.request(method, path)

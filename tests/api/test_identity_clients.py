@@ -13,11 +13,13 @@ from typing import Any
 
 import keystoneauth1.exceptions
 import pytest
+import troveclient.apiclient.exceptions
 import yaml
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from keystoneauth1 import http_basic, session, token_endpoint
 from keystoneauth1.identity import v3
+from troveclient.client import HTTPClient
 
 from argosy.domain.errors import Unauthorized
 from tests.support.identity import Home, Server, fresh_home, running_server
@@ -171,6 +173,17 @@ def test_basic_and_a_bare_token_need_no_catalog(cloud: Cloud) -> None:
     )
     assert ask(basic)["caller"] == "demo"
     assert ask(token_endpoint.Token(endpoint, token))["caller"] == "demo"
+
+
+def test_troveclient_without_a_session_logs_in_the_old_way(cloud: Cloud) -> None:
+    password = cloud.home.passwords["demo"]
+    client = HTTPClient("demo", password, "demo", f"{cloud.url}/identity/v2.0", service_type="database")
+    client.authenticate()
+    caller = cloud.home.identity.caller_of(client.auth_token)
+    assert client.management_url == f"{cloud.url}/v1.0/{caller.project_id}"
+    refused = HTTPClient("demo", "wrong", "demo", f"{cloud.url}/identity/v2.0", service_type="database")
+    with pytest.raises(troveclient.apiclient.exceptions.Unauthorized):
+        refused.authenticate()
 
 
 def test_a_client_whose_token_was_revoked_logs_in_again(cloud: Cloud) -> None:

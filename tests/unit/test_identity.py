@@ -134,8 +134,8 @@ def test_a_caller_is_who_logged_in_with_the_roles_of_the_project(world: World) -
 
 
 def test_an_administrator_is_told_by_the_role_whatever_its_case(world: World) -> None:
-    world.directory.change_role(world.roles["admin"], name="Admin")
-    world.user("root", world.web, "admin")
+    world.roles["ADMIN"] = world.directory.create_role("ADMIN").id
+    world.user("root", world.web, "ADMIN")
     assert world.identity.caller_of(world.login("root")).is_admin
 
 
@@ -185,7 +185,6 @@ def test_a_revoked_token_is_refused_at_once_here_and_soon_elsewhere(world: World
         lambda world: world.directory.change_user(world.ann.id, enabled=False),
         lambda world: world.directory.change_user(world.ann.id, password="new"),
         lambda world: world.directory.withdraw(world.ann.id, world.web.id, world.roles["member"]),
-        lambda world: world.directory.delete_role(world.roles["member"]),
         lambda world: world.directory.change_project(world.web.id, enabled=False),
         lambda world: world.directory.delete_project(world.web.id),
     ],
@@ -194,7 +193,6 @@ def test_a_revoked_token_is_refused_at_once_here_and_soon_elsewhere(world: World
         "disabled",
         "new password",
         "role taken",
-        "role gone",
         "project disabled",
         "project gone",
     ],
@@ -213,6 +211,24 @@ def test_enabling_a_user_again_does_not_revive_the_old_tokens(world: World) -> N
     world.directory.change_user(world.ann.id, enabled=False)
     world.directory.change_user(world.ann.id, enabled=True)
     assert world.is_refused(token)
+
+
+def test_a_role_that_is_deleted_is_lost_at_once(world: World) -> None:
+    world.roles["extra"] = world.directory.create_role("extra").id
+    world.user("bob", world.web, "extra")
+    token = world.login("bob")
+    world.directory.delete_role(world.roles["extra"])
+    assert world.is_refused(token)
+    assert world.is_refused(token, world.process())
+
+
+@pytest.mark.parametrize("name", ["admin", "member", "reader"])
+def test_the_roles_the_policy_speaks_of_stay(world: World, name: str) -> None:
+    with pytest.raises(Forbidden, match=name):
+        world.directory.delete_role(world.roles[name])
+    with pytest.raises(Forbidden, match=name):
+        world.directory.change_role(world.roles[name], name="other")
+    world.directory.change_role(world.roles[name], description="Described anew.")
 
 
 def test_a_granted_role_is_there_at_once(world: World) -> None:

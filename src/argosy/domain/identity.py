@@ -8,6 +8,14 @@ from datetime import datetime
 DOMAIN_ID = "default"
 DOMAIN_NAME = "Default"
 
+# What the policy's rules speak of.
+BUILT_IN_ROLES = {
+    "admin": "May do everything, in every project.",
+    "member": "May do everything in the project.",
+    "reader": "May look at everything in the project.",
+    "service": "For other services; gives no right by itself.",
+}
+
 
 @dataclass(frozen=True)
 class Caller:

@@ -5,15 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 
-from argosy.domain.identity import Role
+from argosy.domain.identity import BUILT_IN_ROLES, Role
 from argosy.identity.directory import Directory
 
-ROLES = {
-    "admin": "May do everything, in every project.",
-    "member": "May do everything in the project.",
-    "reader": "May look at everything in the project.",
-    "service": "For other services; gives no right by itself.",
-}
 # User, project of the same name, role.
 _ACCOUNTS = (("demo", "member"), ("admin", "admin"))
 
@@ -45,7 +39,7 @@ def ensure_bootstrap(directory: Directory, keep: Callable[[Mapping[str, str]], N
 
 def _ensure_roles(directory: Directory) -> dict[str, Role]:
     there = {role.name: role for role in directory.roles()}
-    for name, description in ROLES.items():
+    for name, description in BUILT_IN_ROLES.items():
         if name not in there:
             there[name] = directory.create_role(name, description=description)
     return there

@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from argosy.domain.errors import Forbidden, Invalid, NotFound
-from argosy.domain.identity import ApplicationCredential, Assignment, Caller, Project, Role, User
+from argosy.domain.identity import (
+    BUILT_IN_ROLES,
+    ApplicationCredential,
+    Assignment,
+    Caller,
+    Project,
+    Role,
+    User,
+)
 from argosy.identity.service import Identity
 from argosy.identity.store import AccountStore
 
@@ -123,13 +131,18 @@ class Directory:
         return role
 
     def change_role(self, role_id: str, **changes: Any) -> Role:
-        role = replace(self.role(role_id), **changes)
+        """`changes` are fields of Role. Raises Forbidden for a new name for a role the policy speaks of."""
+        before = self.role(role_id)
+        role = replace(before, **changes)
+        if role.name != before.name:
+            _check_not_built_in(before)
         self._store.change_role(role)
         self._identity.accounts_changed()
         return role
 
     def delete_role(self, role_id: str) -> None:
-        self.role(role_id)
+        """Raises Forbidden for a role the policy speaks of."""
+        _check_not_built_in(self.role(role_id))
         self._store.delete_role(role_id)
         self._identity.accounts_changed()
 
@@ -238,6 +251,13 @@ class Directory:
 
     def _assignment(self, user_id: str, project_id: str, role_id: str) -> Assignment:
         return Assignment(self.user(user_id).id, self.project(project_id).id, self.role(role_id).id)
+
+
+def _check_not_built_in(role: Role) -> None:
+    if role.name in BUILT_IN_ROLES:
+        raise Forbidden(
+            f"Role {role.name!r} is built in, and the policy speaks of it: it keeps its name and stays."
+        )
 
 
 def _new_id() -> str:

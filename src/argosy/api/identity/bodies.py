@@ -115,6 +115,33 @@ class AuthRequest(BaseModel):
         return Reference() if scope.unscoped is None else "unscoped"
 
 
+class OldPassword(BaseModel):
+    username: Text
+    password: Secret
+
+
+class OldAuth(BaseModel):
+    password: OldPassword = Field(alias="passwordCredentials")
+    project_name: Text | None = Field(default=None, alias="tenantName")
+    project_id: Text | None = Field(default=None, alias="tenantId")
+
+
+class OldAuthRequest(BaseModel):
+    """A login in the words of Keystone's v2.0, which troveclient still speaks when it is given no session."""
+
+    auth: OldAuth
+
+    def proof(self) -> PasswordProof:
+        return PasswordProof(
+            Reference(name=self.auth.password.username), self.auth.password.password.get_secret_value()
+        )
+
+    def scope(self) -> Scope:
+        if self.auth.project_id is not None or self.auth.project_name is not None:
+            return Reference(self.auth.project_id, self.auth.project_name)
+        return None
+
+
 class ProjectFields(BaseModel):
     name: ProjectName | None = None
     description: Text | None = None

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from argosy.api.identity import views
-from argosy.api.identity.bodies import AuthRequest
+from argosy.api.identity.bodies import AuthRequest, OldAuthRequest
 from argosy.api.identity.calls import Calls
 from argosy.domain.errors import Forbidden, NotFound, Unauthorized
 from argosy.domain.identity import Session
@@ -29,6 +29,7 @@ class TokenRoutes:
         router.add_api_route("/v3/auth/tokens", self.log_in, methods=["POST"])
         router.add_api_route("/v3/auth/tokens", self.show, methods=["GET", "HEAD"])
         router.add_api_route("/v3/auth/tokens", self.revoke, methods=["DELETE"])
+        router.add_api_route("/v2.0/tokens", self.log_in_the_old_way, methods=["POST"])
         router.add_api_route("/v3/auth/catalog", self.catalog, methods=["GET"])
         router.add_api_route("/v3/auth/projects", self.projects, methods=["GET"])
         router.add_api_route("/v3/auth/domains", self.domains, methods=["GET"])
@@ -47,6 +48,11 @@ class TokenRoutes:
             raise Unauthorized("Log in with one of the methods password, token and application_credential.")
         token, session = self._calls.identity.login(proof, body.scope(), self._calls.source(request))
         return self._shown(request, session, {"X-Subject-Token": token}, HTTPStatus.CREATED)
+
+    def log_in_the_old_way(self, request: Request, body: OldAuthRequest) -> JSONResponse:
+        token, session = self._calls.identity.login(body.proof(), body.scope(), self._calls.source(request))
+        found = catalog(self._calls.base(request), self._calls.region, session.token.project_id or "")
+        return JSONResponse(views.old_access(token, session, found))
 
     def show(self, request: Request) -> JSONResponse:
         subject, session = self._subject(request)

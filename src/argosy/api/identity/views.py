@@ -60,6 +60,25 @@ def token(session: Session, catalog: list[dict[str, Any]] | None) -> dict[str, A
     return {"token": shown}
 
 
+def old_access(text: str, session: Session, catalog: list[dict[str, Any]]) -> dict[str, Any]:
+    """A token as Keystone's v2.0 showed it, one row of URLs a region."""
+    kept: dict[str, Any] = {
+        "id": text,
+        "issued_at": date(session.token.issued_at),
+        "expires": session.token.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    if session.project is not None:
+        kept["tenant"] = {"id": session.project.id, "name": session.project.name, "enabled": True}
+    services = []
+    for service in catalog:
+        urls = {f"{each['interface']}URL": each["url"] for each in service["endpoints"]}
+        endpoint = {"id": service["id"], "region": service["endpoints"][0]["region"], **urls}
+        services.append({"type": service["type"], "name": service["name"], "endpoints": [endpoint]})
+    roles = [{"name": role.name} for role in session.roles]
+    user = {"id": session.user.id, "name": session.user.name, "username": session.user.name, "roles": roles}
+    return {"access": {"token": kept, "user": user, "serviceCatalog": services}}
+
+
 def domain(url: str) -> dict[str, Any]:
     return {
         **DOMAIN,
