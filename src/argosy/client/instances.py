@@ -1,0 +1,88 @@
+"""Instances: list, find, create, change, delete."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from argosy.client.errors import Ambiguous, NotFound
+from argosy.client.models import Instance
+from argosy.client.session import Session
+
+
+class Instances:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def all(self) -> list[Instance]:
+        """All of the project, oldest first, in detail."""
+        found = [Instance.read(shown) for shown in self._session.pages("/instances/detail", "instances")]
+        return sorted(found, key=lambda each: (each.created is None, each.created, each.name))
+
+    def get(self, instance_id: str) -> Instance:
+        return Instance.read(self._session.get(f"/instances/{quote(instance_id, safe='')}")["instance"])
+
+    def find(self, name_or_id: str) -> Instance:
+        """Raises NotFound, or Ambiguous when several have the name."""
+        if is_id(name_or_id):
+            try:
+                return self.get(name_or_id)
+            except NotFound:
+                pass
+        called = [
+            shown["id"]
+            for shown in self._session.pages("/instances", "instances")
+            if shown["name"] == name_or_id
+        ]
+        if len(called) > 1:
+            raise Ambiguous("instance", name_or_id, called)
+        if not called:
+            raise NotFound(f"No instance has the name or id {name_or_id!r}.", code="instance-not-found")
+        return self.get(called[0])
+
+    def create(
+        self,
+        name: str,
+        *,
+        flavor: str,
+        volume_gb: int,
+        datastore: str | None = None,
+        version: str | None = None,
+        databases: Sequence[str] = (),
+        users: Sequence[Mapping[str, Any]] = (),
+        idempotency_key: str | None = None,
+    ) -> Instance:
+        """Begin to make one; `flavor` is an id. `users` are as the API has them: name, password, host, databases.
+
+        Repeating it with the same key answers what the first one made; without one, each call has its own, so
+        that a lost answer never makes two.
+        """
+        chosen = {key: value for key, value in (("type", datastore), ("version", version)) if value}
+        asked: dict[str, Any] = {"name": name, "flavorRef": flavor, "volume": {"size": volume_gb}}
+        if chosen:
+            asked["datastore"] = chosen
+        if databases:
+            asked["databases"] = [{"name": each} for each in databases]
+        if users:
+            asked["users"] = [dict(each) for each in users]
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return Instance.read(self._session.post("/instances", {"instance": asked}, headers)["instance"])
+
+    def delete(self, instance_id: str) -> None:
+        self._session.delete(f"/instances/{instance_id}")
+
+    def rename(self, instance_id: str, name: str) -> None:
+        self._session.put(f"/instances/{instance_id}", {"instance": {"name": name}})
+
+    def restart(self, instance_id: str) -> None:
+        self._session.post(f"/instances/{instance_id}/action", {"restart": {}})
+
+
+def is_id(text: str) -> bool:
+    """Whether it is written as ids of instances are."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False

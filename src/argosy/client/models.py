@@ -1,0 +1,218 @@
+"""What the API shows, as plain frozen data. Times are aware, UTC; sizes in GB are GiB, as Trove means them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A date of the API: naive in the database API's answers, always UTC."""
+    if text is None:
+        return None
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One heavy request and how far it is: step `step` of `steps`, in words."""
+
+    id: str
+    instance_id: str
+    kind: str
+    state: str
+    step: int
+    steps: int
+    doing: str
+    requested_by: str
+    created: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    error_code: str | None = None
+    error: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in {"succeeded", "failed"}
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Operation:
+        return cls(
+            **{
+                key: shown[key]
+                for key in ("id", "instance_id", "kind", "state", "step", "steps", "doing", "requested_by")
+            },
+            created=time_of(shown["created"]),
+            started=time_of(shown["started"]),
+            ended=time_of(shown["ended"]),
+            error_code=shown.get("error_code"),
+            error=shown.get("error"),
+        )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why the last failed operation failed; `details` are for administrators."""
+
+    message: str
+    created: datetime | None
+    details: str | None = None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A database server. From a list, what only `show` tells is empty: times, fault, operation, limits.
+
+    `limits` says what holds it to its size (`memory`, `cpu`, `volume`), each in words.
+    """
+
+    id: str
+    name: str
+    status: str
+    operating_status: str
+    meaning: str
+    datastore: str
+    version: str
+    version_number: str
+    flavor_id: str
+    volume_gb: int
+    volume_used_gb: float | None
+    volume_used_percent: float | None
+    address: str | None
+    port: int | None
+    region: str | None
+    platform: str | None
+    tls: bool | None
+    limits: dict[str, str] = field(default_factory=dict)
+    operation: Operation | None = None
+    fault: Fault | None = None
+    created: datetime | None = None
+    updated: datetime | None = None
+    project_id: str | None = None
+
+    @property
+    def state(self) -> str:
+        """The two statuses in a word or two: ACTIVE alone hides that the database server is down."""
+        quiet = {"", "HEALTHY", "ACTIVE", self.status}
+        return self.status if self.operating_status in quiet else f"{self.status} {self.operating_status}"
+
+    @property
+    def serves(self) -> bool:
+        return self.status in {"ACTIVE", "RESTART_REQUIRED"} and self.operating_status in {
+            "",
+            "HEALTHY",
+            "ACTIVE",
+            "BLOCKED",
+        }
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Instance:
+        addresses = shown.get("addresses") or []
+        ours = shown.get("argosy") or {}
+        fault = shown.get("fault")
+        operation = ours.get("operation")
+        datastore, volume = shown["datastore"], shown.get("volume") or {}
+        return cls(
+            id=shown["id"],
+            name=shown["name"],
+            status=shown["status"],
+            operating_status=shown.get("operating_status") or "",
+            meaning=ours.get("meaning") or "",
+            datastore=datastore["type"],
+            version=datastore["version"],
+            version_number=datastore.get("version_number") or datastore["version"],
+            flavor_id=str(shown["flavor"]["id"]),
+            volume_gb=volume.get("size") or 0,
+            volume_used_gb=volume.get("used"),
+            volume_used_percent=volume.get("used_percent"),
+            address=addresses[0]["address"] if addresses else next(iter(shown.get("ip") or []), None),
+            port=ours.get("port") or (addresses[0].get("port") if addresses else None),
+            region=shown.get("region"),
+            platform=ours.get("name"),
+            tls=ours.get("tls"),
+            limits=dict(ours.get("limits") or {}),
+            operation=None if operation is None else Operation.read(operation),
+            fault=None
+            if fault is None
+            else Fault(fault["message"], time_of(fault.get("created")), fault.get("details")),
+            created=time_of(shown.get("created")),
+            updated=time_of(shown.get("updated")),
+            project_id=shown.get("tenant_id"),
+        )
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to an instance; `actor` is a user's name or the part of Argosy."""
+
+    id: int
+    instance_id: str
+    at: datetime | None
+    kind: str
+    message: str
+    actor: str
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Event:
+        return cls(
+            shown["id"],
+            shown["instance_id"],
+            time_of(shown["at"]),
+            shown["kind"],
+            shown["message"],
+            shown["actor"],
+        )
+
+
+@dataclass(frozen=True)
+class User:
+    """A database user; `host` is from where it may come, `%` for anywhere."""
+
+    name: str
+    host: str
+    databases: tuple[str, ...]
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> User:
+        databases = tuple(each["name"] for each in shown.get("databases") or [])
+        return cls(shown["name"], shown.get("host") or "%", databases)
+
+
+@dataclass(frozen=True)
+class Root:
+    """The account that `root enable` opens, with the password it has now."""
+
+    name: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Datastore:
+    """What a user picks; `versions` by name, `default_version` among them."""
+
+    id: str
+    name: str
+    versions: tuple[str, ...]
+    default_version: str | None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Datastore:
+        names = {version["id"]: version["name"] for version in shown["versions"]}
+        default = shown.get("default_version")
+        return cls(shown["id"], shown["name"], tuple(names.values()), names.get(default, default))
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """A size of server: memory in MiB, processors."""
+
+    id: str
+    name: str
+    memory_mb: int
+    vcpus: int
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Flavor:
+        return cls(shown["str_id"], shown["name"], shown["ram"], shown["vcpus"])

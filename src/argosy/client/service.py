@@ -1,0 +1,50 @@
+"""A server's API as one object, with a part for each kind of thing."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from argosy.client.accounts import Accounts
+from argosy.client.catalog import Datastores, Flavors, Images, certificate_authority
+from argosy.client.clouds import Cloud
+from argosy.client.databases import Databases, RootAccess, Users
+from argosy.client.history import Events, Operations
+from argosy.client.instances import Instances
+from argosy.client.session import Session
+
+
+class Argosy:
+    """Everything a user may ask of a server. Logs in when first asked something. Not for several threads."""
+
+    def __init__(
+        self, cloud: Cloud, *, timeout_s: float = 60, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.session = Session(cloud, timeout_s=timeout_s, transport=transport)
+        self.instances = Instances(self.session)
+        self.databases = Databases(self.session)
+        self.users = Users(self.session)
+        self.root = RootAccess(self.session)
+        self.operations = Operations(self.session)
+        self.events = Events(self.session)
+        self.datastores = Datastores(self.session)
+        self.flavors = Flavors(self.session)
+        self.images = Images(self.session)
+        self.accounts = Accounts(self.session)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.session.close()
+
+    def certificate_authority(self) -> str:
+        """The certificate, as PEM, that signs those of all databases."""
+        return certificate_authority(self.session)

@@ -1,0 +1,223 @@
+"""An HTTP session with a server: logging in, asking, paging, and what a refusal becomes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import httpx
+
+from argosy.client.clouds import Cloud
+from argosy.client.errors import BY_STATUS, ClientError, NotConfigured, Refused, Unreachable
+
+# Pauses before another try of a request that may be repeated.
+_AGAIN_AFTER_S = (0.1, 0.4, 1.0)
+
+
+class Session:
+    """Logs in when first asked something, and once more when its token is refused. Not for several threads."""
+
+    def __init__(
+        self, cloud: Cloud, *, timeout_s: float = 60, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """`transport` stands in for the network."""
+        self.cloud = cloud
+        # Loading the system's certificates takes longer than a request; plain HTTP has no use for them.
+        verify = cloud.verify if _is_https(cloud.auth_url) else False
+        self._http = httpx.Client(verify=verify, timeout=timeout_s, transport=transport)
+        url = cloud.auth_url.rstrip("/")
+        self._identity = url if url.endswith("/v3") else f"{url}/v3"
+        self._token: dict[str, Any] = {}
+        self._header: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @property
+    def token(self) -> Mapping[str, Any]:
+        """What Keystone says of who we are: user, project, roles, catalog."""
+        if self._header is None:
+            self._log_in()
+        return self._token
+
+    @property
+    def identity_url(self) -> str:
+        return self._identity
+
+    @property
+    def database_url(self) -> str:
+        """The endpoint of our project. Raises NotConfigured when the catalog has none for us."""
+        cloud = self.cloud
+        for service in self.token.get("catalog", []):
+            if service["type"] != "database":
+                continue
+            for endpoint in service["endpoints"]:
+                if endpoint["interface"] == cloud.interface and cloud.region in {None, endpoint["region"]}:
+                    return str(endpoint["url"]).rstrip("/")
+        where = f" in region {cloud.region}" if cloud.region else ""
+        raise NotConfigured(f"The cloud {cloud.name!r} has no {cloud.interface} database endpoint{where}.")
+
+    def get(self, path: str, **query: Any) -> Any:
+        """An answer's JSON. `path` begins with a slash, below the database endpoint."""
+        asked = {key: value for key, value in query.items() if value is not None}
+        return self.send("GET", self.database_url + path, query=asked)
+
+    def pages(self, path: str, key: str, **query: Any) -> Iterator[Any]:
+        """The items of a list, page after page."""
+        asked = dict(query)
+        while True:
+            page = self.get(path, **asked)
+            yield from page[key]
+            marker = _next_marker(page.get("links", []))
+            if marker is None:
+                return
+            asked["marker"] = marker
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        return self.send("POST", self.database_url + path, body, headers=headers)
+
+    def put(self, path: str, body: Any) -> Any:
+        return self.send("PUT", self.database_url + path, body)
+
+    def delete(self, path: str) -> Any:
+        return self.send("DELETE", self.database_url + path)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The answer's JSON, None for an empty one. Raises Refused or Unreachable.
+
+        Tried again when the connection fails, if repeating does no harm: a GET, or with an Idempotency-Key.
+        """
+        fresh = self._header is None
+        if fresh:
+            self._log_in()
+        again = method == "GET" or "Idempotency-Key" in (headers or {})
+        answer = self._try(method, url, body, query, headers, again=again)
+        if answer.status_code == httpx.codes.UNAUTHORIZED and not fresh:
+            self._log_in()
+            answer = self._try(method, url, body, query, headers, again=again)
+        return _content(answer)
+
+    def _try(
+        self,
+        method: str,
+        url: str,
+        body: Any,
+        query: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        *,
+        again: bool,
+    ) -> httpx.Response:
+        sent = {"Accept": "application/json", **(headers or {})}
+        if self._header is not None:
+            sent["X-Auth-Token"] = self._header
+        pauses = iter(_AGAIN_AFTER_S if again else ())
+        while True:
+            try:
+                return self._http.request(
+                    method, url, json=body, params=dict(query) if query else None, headers=sent
+                )
+            except httpx.TransportError as error:
+                pause_s = next(pauses, None)
+                if pause_s is None:
+                    raise _unreachable(url, error) from error
+                time.sleep(pause_s)
+            except httpx.InvalidURL as error:
+                raise NotConfigured(f"{url} is not an address: {error}.") from error
+
+    def _log_in(self) -> None:
+        self._header = None
+        answer = self._try(
+            "POST", f"{self._identity}/auth/tokens", {"auth": _proof(self.cloud)}, None, None, again=True
+        )
+        self._token = _content(answer)["token"]
+        self._header = answer.headers["X-Subject-Token"]
+
+
+def _is_https(url: str) -> bool:
+    return not url.startswith("http://")
+
+
+def _unreachable(url: str, error: httpx.TransportError) -> ClientError:
+    parts = urlsplit(url)
+    reason = str(error) or type(error).__name__
+    return Unreachable(f"No answer from {parts.scheme}://{parts.netloc}: {reason}. Is it running?")
+
+
+def _content(answer: httpx.Response) -> Any:
+    if answer.is_success:
+        return answer.json() if answer.content else None
+    sentence, code = answer.reason_phrase, None
+    try:
+        # One key named for the fault, one object in it; Keystone's and Trove's errors are alike in this.
+        fault = next(iter(answer.json().values()))
+        sentence, code = fault["message"], fault.get("argosy_code")
+    except (ValueError, AttributeError, StopIteration, TypeError, KeyError):
+        pass
+    kind = BY_STATUS.get(answer.status_code, Refused)
+    raise kind(sentence, code=code, status=answer.status_code)
+
+
+def _next_marker(links: list[dict[str, str]]) -> str | None:
+    for link in links:
+        if link["rel"] == "next":
+            markers = parse_qs(urlsplit(link["href"]).query).get("marker")
+            # Quoted once more than usual (Trove's way): here it goes back in a query that is quoted again.
+            return unquote(markers[0]) if markers else None
+    return None
+
+
+def _proof(cloud: Cloud) -> dict[str, Any]:
+    """The `auth` of a request for a token. Raises NotConfigured when something to log in with is missing."""
+    auth = cloud.auth
+    if auth.get("application_credential_secret"):
+        credential: dict[str, Any] = {"secret": auth["application_credential_secret"]}
+        if auth.get("application_credential_id"):
+            credential["id"] = auth["application_credential_id"]
+        else:
+            credential["name"] = auth.get("application_credential_name")
+            credential["user"] = _named(auth, "user", "username")
+        # It brings its own project.
+        return {"identity": {"methods": ["application_credential"], "application_credential": credential}}
+    if auth.get("token"):
+        identity: dict[str, Any] = {"methods": ["token"], "token": {"id": auth["token"]}}
+    elif auth.get("password"):
+        user = {**_named(auth, "user", "username"), "password": auth["password"]}
+        identity = {"methods": ["password"], "password": {"user": user}}
+    else:
+        raise NotConfigured(
+            f"The cloud {cloud.name!r} has nothing to log in with: it needs a password, a token or an application "
+            "credential."
+        )
+    return {"identity": identity, "scope": {"project": _named(auth, "project", "project_name")}}
+
+
+def _named(auth: Mapping[str, str], what: str, key: str) -> dict[str, Any]:
+    """A user or project by id, else by name within its domain, which is the default one unless named."""
+    if auth.get(f"{what}_id"):
+        return {"id": auth[f"{what}_id"]}
+    if not auth.get(key):
+        raise NotConfigured(f"The {what} to log in with is not given: neither {key} nor {what}_id.")
+    if auth.get(f"{what}_domain_id"):
+        domain = {"id": auth[f"{what}_domain_id"]}
+    else:
+        domain = {"name": auth.get(f"{what}_domain_name") or auth.get("default_domain") or "Default"}
+    return {"name": auth[key], "domain": domain}
