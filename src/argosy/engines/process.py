@@ -47,7 +47,7 @@ class ServerProcess:
                 return
             account = self._host.account
             drop = account.uid != os.geteuid()
-            with open(self.log, "ab", opener=lambda path, flags: os.open(path, flags, 0o640)) as log:
+            with open(self.log, "ab", opener=_open_log) as log:
                 os.fchown(log.fileno(), account.uid, account.gid)
                 child = subprocess.Popen(
                     [str(word) for word in argv],
@@ -57,6 +57,7 @@ class ServerProcess:
                     cwd="/",
                     env=self._host.environment({**(environment or {}), **_SERVER_MARK}),
                     start_new_session=True,
+                    umask=0o077,  # Redis and Valkey would let everyone read their data
                     user=account.uid if drop else None,
                     group=account.gid if drop else None,
                     extra_groups=[] if drop else None,
@@ -158,11 +159,15 @@ class ServerProcess:
         return known if known.alive and known.pid in self._marked([known.pid]) else None
 
     def _search(self) -> marks.Process | None:
-        """The marked process whose parent is not marked: the server itself, not one it forked."""
+        """The marked process whose parent is not marked: the server itself, not one it forked.
+
+        Programs a server's users run by it inherit its marks and may outlive it, but not what makes a server
+        the first of its session.
+        """
         marked = set(self._marked())
         for pid in sorted(marked):
             ticks = marks.started_at(pid)
-            if ticks is not None and marks.parent(pid) not in marked:
+            if ticks is not None and marks.parent(pid) not in marked and _leads_its_session(pid):
                 self._remember(pid)
                 return marks.Process(pid, ticks)
         return None
@@ -179,3 +184,15 @@ def _spare_no_more(pid: int) -> None:
     with contextlib.suppress(OSError):
         if int(Path("/proc/self/oom_score_adj").read_text()) < 0:
             Path(f"/proc/{pid}/oom_score_adj").write_text("0")
+
+
+def _leads_its_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def _open_log(path: str, flags: int) -> int:
+    """Not through a link: the directory may be the server's, whose users' root could point it anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o640)

@@ -9,7 +9,7 @@ from argosy.engines.postgresql.session import ADMIN, MAINTENANCE, REPLICATION, R
 _MOST_BYTES = 63  # NAMEDATALEN - 1; the server would cut a longer one short and say so in passing
 
 GROUP_PREFIX = "os_db_"
-RESERVED_DATABASES = frozenset({MAINTENANCE, *TEMPLATES})
+RESERVED_DATABASES = frozenset({MAINTENANCE, *TEMPLATES, ADMIN})
 RESERVED_USERS = frozenset({ADMIN, REPLICATION, ROOT, "postgres", "public", "none"})
 
 
