@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from argon2 import PasswordHasher
 from fastapi import FastAPI
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from argosy.api.identity import identity_router
@@ -36,20 +38,39 @@ class Home:
 
 @contextmanager
 def fresh_home(folder: Path) -> Iterator[Home]:
-    engine = create_engine(f"sqlite:///{folder}/identity.sqlite")
-    metadata.create_all(engine)
-    store = Accounts(engine)
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    identity = Identity(store, passwords=Passwords(cheap))
-    directory = Directory(store, identity)
-    passwords: dict[str, str] = {}
-    ensure_bootstrap(directory, passwords.update)
+    database, passwords = _new_database()
+    path = folder / "identity.sqlite"
+    path.write_bytes(database)
+    engine = create_engine(f"sqlite:///{path}")
+    identity, directory = _on(engine)
     app = FastAPI()
     app.include_router(identity_router(identity, directory))
     try:
-        yield Home(app, identity, directory, passwords)
+        yield Home(app, identity, directory, dict(passwords))
     finally:
         engine.dispose()
+
+
+@cache
+def _new_database() -> tuple[bytes, dict[str, str]]:
+    """Made once for all tests, which get a copy each."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "identity.sqlite"
+        engine = create_engine(f"sqlite:///{path}")
+        tables = [table for table in metadata.sorted_tables if table.name.startswith("identity_")]
+        metadata.create_all(engine, tables=tables)
+        _, directory = _on(engine)
+        passwords: dict[str, str] = {}
+        ensure_bootstrap(directory, passwords.update)
+        engine.dispose()
+        return path.read_bytes(), passwords
+
+
+def _on(engine: Engine) -> tuple[Identity, Directory]:
+    store = Accounts(engine)
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    identity = Identity(store, passwords=Passwords(cheap))
+    return identity, Directory(store, identity)
 
 
 class Server:
