@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -107,6 +108,32 @@ def test_a_link_in_place_of_the_acl_file_is_not_followed(guest: Guest, tmp_path:
     (guest.host.data / "users.acl").symlink_to(secret)
     with pytest.raises(EngineError, match="ACL file"):
         guest.engine.start()
+
+
+def test_an_append_only_file_gone_is_damage_and_not_a_new_beginning(
+    guest: Guest, engine: ValkeyEngine
+) -> None:
+    engine.stop()
+    shutil.rmtree(guest.host.data / "appendonlydir")
+    engine.initialise()
+    with pytest.raises(EngineError, match="damaged"):
+        engine.start()
+    assert engine.health() is Health.DOWN
+
+
+def test_an_append_only_file_damaged_before_its_end_is_told(guest: Guest, engine: ValkeyEngine) -> None:
+    engine.create_users([NewUser(ANN, "secret")])
+    with session(guest, "ann", "secret") as ann:
+        for number in range(100):
+            ann.ask("SET", f"key-{number}", "value")
+    engine.stop()
+    (log,) = (guest.host.data / "appendonlydir").glob("*.incr.aof")
+    with log.open("r+b") as file:
+        file.seek(log.stat().st_size // 2)
+        file.write(b"rubbish" * 20)
+    with pytest.raises(EngineError, match="append only file"):
+        engine.start()
+    assert engine.health() is Health.DOWN
 
 
 def test_rights_in_the_acl_file_give_nobody_more_than_a_user_has(guest: Guest, engine: ValkeyEngine) -> None:
@@ -223,7 +250,7 @@ def test_a_full_volume_blocks_until_there_is_space_and_loses_nothing(guest: Gues
     data, engine = guest.host.data, guest.engine
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "argosy-test", data], check=True)
     try:
-        guest.host.make_directory(data)
+        engine.initialise()
         engine.start()
         cast("ValkeyEngine", engine).create_users([NewUser(ANN, "secret")])
         with session(guest, "ann", "secret") as ann:
@@ -266,6 +293,18 @@ def test_the_agent_still_gets_through_when_users_have_taken_every_connection(
         assert engine_for("valkey", guest.host).health() is Health.BLOCKED, "a new agent sees it too"
         engine.disable_root()
     assert eventually(lambda: engine.health() is Health.UP)
+
+
+def test_the_agent_manages_a_server_whose_memory_is_full(guest: Guest, engine: ValkeyEngine) -> None:
+    engine.enable_root("secret")
+    guest.adapter.hostile_root["fills the memory"](guest.host, "secret")
+    assert engine.health() is Health.UP
+    engine.create_users([NewUser(ANN, "secret")])
+    engine.update_user(ANN, UserChange(name="anne", password="other"))
+    engine.disable_root()
+    with session(guest, "anne", "other") as anne:
+        assert anne.ask("DEL", "filler-0", "filler-1", "filler-2") == 3
+        assert anne.ask("SET", "key", "value") == "OK"
 
 
 def test_reading_its_data_back_is_starting(guest: Guest, engine: ValkeyEngine) -> None:

@@ -54,7 +54,11 @@ class ValkeySession:
         self.ask("HSET", "written", key, value)
 
     def read(self) -> dict[str, str]:
-        reply = self.ask("HGETALL", "written")
+        return self.ask_pairs("HGETALL", "written")
+
+    def ask_pairs(self, *command: str) -> dict[str, str]:
+        """The reply to a command that answers names and values."""
+        reply = self.ask(*command)
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
         return dict(pairs)
 
@@ -130,8 +134,8 @@ def _runs_without_end(script: str) -> Callable[[Host, str], None]:
 def _fills_memory(host: Host, password: str) -> None:
     with connect(host, "default", password, tls=host.tls is not None) as root:
         try:
-            for number in range(1000):
-                root.ask("SET", f"filler-{number}", "x" * 2**20)
+            for number in range(100):
+                root.ask("SETRANGE", f"filler-{number}", str(16 * 2**20), "x")
         except Refused:
             return
     raise AssertionError("there is no end to the memory")
@@ -190,8 +194,7 @@ class _Valkey:
 
     def cache_mb(self, host: Host) -> float:
         with as_admin(host) as admin:
-            _, maxmemory = admin.ask("CONFIG", "GET", "maxmemory")
-        return int(maxmemory) / 2**20
+            return int(admin.ask_pairs("CONFIG", "GET", "maxmemory")["maxmemory"]) / 2**20
 
 
 ADAPTER: Adapter = _Valkey()

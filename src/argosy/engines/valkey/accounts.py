@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Sequence
@@ -125,30 +126,29 @@ class Accounts:
             return []
         except OSError as error:
             raise EngineError(f"The ACL file cannot be read: {error.strerror}.") from error
-        with os.fdopen(descriptor, encoding="utf-8", newline="\n") as file:
-            return [line for line in file.read().split("\n") if line.startswith("user ")]
+        with os.fdopen(descriptor, encoding="utf-8", errors="replace", newline="\n") as file:
+            lines = [line for line in file.read().split("\n") if line]
+        if not all(re.fullmatch(r"user [^ ]+( .*)?", line, re.DOTALL) for line in lines):
+            raise EngineError("The ACL file is damaged: it has lines that are no user's.")
+        return lines
 
     def _definitions(self) -> dict[str, tuple[str, ...]]:
         """The rules of every account, in the form ACL SETUSER takes."""
         return dict(_parsed(line) for line in self._client.call("ACL", "LIST"))
 
     def _change(self, commands: Sequence[Command], end_sessions_of: Sequence[str] = ()) -> None:
-        """Run ACL commands and save, or leave everything as it was.
-
-        Sessions are ended in the same breath, so that a change that was kept is also in force.
-        """
+        """Run ACL commands and save, or leave everything as it was. Then end sessions."""
         before = self._definitions()
-        kills = [("CLIENT", "KILL", "USER", name) for name in end_sessions_of]
         try:
-            self._client.transaction([*commands, ("ACL", "SAVE"), *kills])
+            self._client.pipeline(commands)
+            self._client.call("ACL", "SAVE")
         except Refused:
-            touched = [command[2] for command in commands]
-            undo = [
-                _set(name, "reset", *before[name]) if name in before else ("ACL", "DELUSER", name)
-                for name in touched
-            ]
-            self._client.transaction(undo)
+            for name in {command[2] for command in commands}:
+                undo = _set(name, "reset", *before[name]) if name in before else ("ACL", "DELUSER", name)
+                self._client.call(*undo)
             raise
+        if end_sessions_of:
+            self._client.pipeline([("CLIENT", "KILL", "USER", name) for name in end_sessions_of])
 
 
 def _set(name: str, *rules: str) -> Command:

@@ -49,14 +49,14 @@ class Client:
 
     def call(self, *command: str) -> Any:
         """The server's reply. Raises Refused, or EngineNotReady when none comes."""
-        (reply,) = self._converse([command])
-        return _checked(reply)
+        return self.pipeline([command])[0]
 
-    def transaction(self, commands: Sequence[Command]) -> None:
-        """Run commands with nothing in between. Raises Refused for the first refused; the others are run."""
-        replies = self._converse([("MULTI",), *commands, ("EXEC",)])
-        for reply in _checked(replies[-1]):
-            _checked(reply)
+    def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands one after the other. Raises Refused for the first refused; those after it are run too.
+
+        Not in MULTI: a server whose memory is full queues nothing, not even what needs no memory.
+        """
+        return [_checked(reply) for reply in self._converse(commands)]
 
     def info(self, *sections: str) -> dict[str, str]:
         """INFO, parsed: the fields of some sections."""

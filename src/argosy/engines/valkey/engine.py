@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ class ValkeyEngine(Engine, Users, RootAccess):
         self.server = server
         self._socket = host.run / "server.sock"
         self._aclfile = host.data / "users.acl"
+        self._log = host.data / "appendonlydir" / "appendonly.aof.manifest"
         password_file = host.etc / f"{ADMIN}.password"
         # Two connections, so that health is known while a command takes its time.
         self._client = Client(self._socket, ADMIN, password_file.read_text, timeout_s=30)
@@ -45,10 +47,24 @@ class ValkeyEngine(Engine, Users, RootAccess):
         self.host.make_directory(self.host.template)
 
     def initialise(self) -> None:
+        """Lay an append-only file without entries: from then on, data that is not there is data lost."""
         self.host.make_directory(self.host.data)
+        if self._log.exists() or self._aclfile.exists():
+            return
+        unfinished = self.host.data / ".appendonlydir.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self.host.make_directory(unfinished)
+        self.host.write_file(unfinished / "appendonly.aof.1.incr.aof", "")
+        self.host.write_file(unfinished / self._log.name, "file appendonly.aof.1.incr.aof seq 1 type i\n")
+        unfinished.rename(self._log.parent)
 
     def start(self) -> None:
         if self.server.pid is None:
+            # Without its append-only file the server would come up, empty, as if nothing had ever been.
+            if not self._log.exists():
+                raise EngineError(
+                    f"The data directory is damaged: {self._log} is missing. Restore the instance from a backup."
+                )
             program = find_program(self.host.bundle)
             self._accounts.prepare()
             text = configuration(
