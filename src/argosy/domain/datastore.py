@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from argosy.domain.errors import Invalid
@@ -88,6 +89,21 @@ class Version:
     @property
     def id(self) -> str:
         return str(uuid.uuid5(_NAMESPACE, f"{self.datastore}/{self.name}"))
+
+
+@dataclass(frozen=True)
+class Image:
+    """How far a version's software is where databases run, as the task manager last said.
+
+    `phase` is absent, pulling, ready or failed; `detail` says what is being done, or why it failed.
+    """
+
+    datastore: str
+    version: str
+    phase: str
+    detail: str
+    source: str | None
+    updated_at: datetime
 
 
 @dataclass(frozen=True)

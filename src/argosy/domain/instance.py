@@ -37,7 +37,8 @@ class Instance:
 
     `operation_kind` is of the operation that holds the instance now, None when it is free; `broken` says that
     an operation failed which the instance cannot be used after. `platform` holds what the platform told of
-    it, such as its address and which limits it enforces; sizes are in Trove's GB, which are GiB.
+    it, such as its address and which limits it enforces; sizes are in Trove's GB, which are GiB. When root was
+    last enabled and by whom stays known after it is disabled.
     """
 
     id: str
@@ -58,6 +59,8 @@ class Instance:
     fault: Fault | None = None
     report: Report | None = None
     root_enabled: bool = False
+    root_enabled_at: datetime | None = None
+    root_enabled_by: str | None = None
     deleted_at: datetime | None = None
 
     def shown(self, now: datetime) -> Shown:
@@ -89,6 +92,8 @@ def check_name(name: object, what: str = "name") -> str:
     """A name of an instance, group or backup (contract 3.9). Raises Invalid, naming the bound."""
     if not isinstance(name, str) or not 1 <= len(name) <= NAME_MAX:
         raise Invalid(f"Validation error: {what} must be a string of 1 to {NAME_MAX} characters.")
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        raise Invalid(f"Validation error: {what} must not hold control characters.")
     if not any(character.isascii() and character.isalnum() for character in name):
         raise Invalid(f"Validation error: {what} {name!r} must hold at least one letter or digit.")
     return name

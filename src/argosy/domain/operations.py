@@ -24,11 +24,17 @@ class Request:
 
     kind: ClassVar[str]
     operation_id: str
+
+
+@dataclass(frozen=True)
+class InstanceRequest(Request):
+    """Base of what is asked of one instance, which its operation holds until it ends."""
+
     instance_id: str
 
 
 @dataclass(frozen=True)
-class CreateInstance(Request):
+class CreateInstance(InstanceRequest):
     """`sealed` holds the databases and users to make, encrypted: passwords never lie in a queue."""
 
     kind: ClassVar[str] = "instance.create"
@@ -38,13 +44,22 @@ class CreateInstance(Request):
 
 
 @dataclass(frozen=True)
-class RestartInstance(Request):
+class RestartInstance(InstanceRequest):
     kind: ClassVar[str] = "instance.restart"
 
 
 @dataclass(frozen=True)
-class DeleteInstance(Request):
+class DeleteInstance(InstanceRequest):
     kind: ClassVar[str] = "instance.delete"
+
+
+@dataclass(frozen=True)
+class PullImage(Request):
+    """Make the software of a datastore version ready before an instance needs it."""
+
+    kind: ClassVar[str] = "image.pull"
+    datastore: str
+    version: str
 
 
 # An instance is of no use after one of these failed: it shows ERROR until it is deleted or reset.
@@ -53,11 +68,14 @@ BREAKING = frozenset({CreateInstance.kind, DeleteInstance.kind})
 
 @dataclass(frozen=True)
 class Operation:
-    """One heavy request and how far it is: step `step` of `steps`, in words; times are aware, UTC."""
+    """One heavy request and how far it is: step `step` of `steps`, in words; times are aware, UTC.
+
+    `instance_id` is None for one that is about no instance.
+    """
 
     id: str
     project_id: str
-    instance_id: str
+    instance_id: str | None
     kind: str
     state: State
     step: int
@@ -74,11 +92,11 @@ class Operation:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to an instance: when, what, by whom (a user's name, or the part of Argosy)."""
+    """Something that happened, mostly to an instance: when, what, by whom (a user's name, or the part of Argosy)."""
 
     id: int
     project_id: str
-    instance_id: str
+    instance_id: str | None
     at: datetime
     kind: str
     message: str

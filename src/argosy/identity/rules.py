@@ -113,6 +113,7 @@ _SHARED_READS = [
     "volume_type:index",
     "volume_type:show",
     "image:index",
+    "certificate_authority:show",
 ]
 
 _ADMIN_ONLY = [

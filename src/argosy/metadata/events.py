@@ -17,7 +17,7 @@ class Events:
         self._connection = connection
         self._project_id = project_id
 
-    def add(self, project_id: str, instance_id: str, kind: str, message: str, actor: str) -> None:
+    def add(self, project_id: str, instance_id: str | None, kind: str, message: str, actor: str) -> None:
         self._connection.execute(
             sa.insert(events).values(
                 project_id=project_id,

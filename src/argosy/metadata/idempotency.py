@@ -37,16 +37,23 @@ class IdempotentRequests:
         return str(row.instance_id)
 
     def remember(self, key: str, fingerprint: str, instance_id: str) -> None:
+        """Raises Conflict when another request with the key came first, which `find` could not see yet."""
         mine = sa.and_(table.c.project_id == self._project_id, table.c.key == key)
         self._connection.execute(
             sa.delete(table).where(sa.or_(mine, table.c.created_at < datetime.now(UTC) - KEPT_FOR))
         )
-        self._connection.execute(
-            sa.insert(table).values(
-                project_id=self._project_id,
-                key=key,
-                fingerprint=fingerprint,
-                instance_id=instance_id,
-                created_at=datetime.now(UTC),
+        try:
+            self._connection.execute(
+                sa.insert(table).values(
+                    project_id=self._project_id,
+                    key=key,
+                    fingerprint=fingerprint,
+                    instance_id=instance_id,
+                    created_at=datetime.now(UTC),
+                )
             )
-        )
+        except sa.exc.IntegrityError as error:
+            raise Conflict(
+                f"A request with Idempotency-Key {key!r} is being answered at this moment: ask again for its answer.",
+                code="idempotency-key-in-use",
+            ) from error

@@ -20,11 +20,11 @@ class Instances:
         self._connection = connection
         self._project_id = project_id
 
+    def _ours(self) -> sa.ColumnElement[bool]:
+        return sa.true() if self._project_id is None else instances.c.project_id == self._project_id
+
     def _mine(self) -> sa.ColumnElement[bool]:
-        alive = instances.c.deleted_at.is_(None)
-        return (
-            alive if self._project_id is None else sa.and_(instances.c.project_id == self._project_id, alive)
-        )
+        return sa.and_(self._ours(), instances.c.deleted_at.is_(None))
 
     def get(self, instance_id: str) -> Instance:
         """Raises InstanceNotFound, also for what is another project's or deleted."""
@@ -40,6 +40,28 @@ class Instances:
         query = sa.select(instances).where(self._mine()).order_by(instances.c.id).limit(limit + 1)
         if after_id is not None:
             query = query.where(instances.c.id > after_id)
+        rows = self._connection.execute(query).all()
+        return [_instance(row) for row in rows[:limit]], len(rows) > limit
+
+    def get_or_deleted(self, instance_id: str) -> Instance:
+        """Like `get`, and finds what is deleted too."""
+        row = self._connection.execute(
+            sa.select(instances).where(instances.c.id == instance_id, self._ours())
+        ).first()
+        if row is None:
+            raise InstanceNotFound(instance_id=instance_id)
+        return _instance(row)
+
+    def latest(self, limit: int, *, skip: int, deleted: bool | None = None) -> tuple[list[Instance], bool]:
+        """Up to `limit` instances after the first `skip`, changed last first, and whether there are more.
+
+        `deleted` None means those that are and those that are not.
+        """
+        query = sa.select(instances).where(self._ours())
+        if deleted is not None:
+            gone = instances.c.deleted_at.is_not(None)
+            query = query.where(gone if deleted else sa.not_(gone))
+        query = query.order_by(instances.c.updated_at.desc(), instances.c.id).offset(skip).limit(limit + 1)
         rows = self._connection.execute(query).all()
         return [_instance(row) for row in rows[:limit]], len(rows) > limit
 
@@ -63,6 +85,7 @@ class Instances:
                 updated_at=instance.updated_at,
                 broken=False,
                 restart_required=False,
+                root_enabled=False,
             )
         )
 
@@ -75,9 +98,12 @@ class Instances:
     def set_platform(self, instance_id: str, facts: dict[str, Any]) -> None:
         self._set(instance_id, platform=facts)
 
-    def set_root(self, instance_id: str, *, by: str | None) -> None:
-        """Remember who enabled root last; None when it is disabled."""
-        self._set(instance_id, root_enabled_at=None if by is None else datetime.now(UTC), root_enabled_by=by)
+    def enable_root(self, instance_id: str, *, by: str) -> None:
+        """Remember that root is enabled, and who did it last."""
+        self._set(instance_id, root_enabled=True, root_enabled_at=datetime.now(UTC), root_enabled_by=by)
+
+    def disable_root(self, instance_id: str) -> None:
+        self._set(instance_id, root_enabled=False)
 
     def forget_report(self, instance_id: str) -> None:
         """Take the guest's last word back: its service is unknown until it speaks again. Clears a failure too."""
@@ -140,6 +166,8 @@ def _instance(row: sa.Row[Any]) -> Instance:
         broken=row.broken,
         fault=fault,
         report=report,
-        root_enabled=row.root_enabled_at is not None,
+        root_enabled=row.root_enabled,
+        root_enabled_at=row.root_enabled_at,
+        root_enabled_by=row.root_enabled_by,
         deleted_at=row.deleted_at,
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from argosy.domain.errors import ArgosyError, InstanceBusy, NotFound
 from argosy.domain.instance import Instance
-from argosy.domain.operations import BREAKING, Operation, Request, State
+from argosy.domain.operations import BREAKING, InstanceRequest, Operation, Request, State
 from argosy.metadata.events import Events
 from argosy.metadata.queue import Queue
 from argosy.metadata.tables import instances, operations
@@ -28,7 +28,7 @@ class Operations:
         self._queue = queue
         self._events = events
 
-    def begin(self, instance: Instance, request: Request, *, requested_by: str) -> None:
+    def begin(self, instance: Instance, request: InstanceRequest, *, requested_by: str) -> None:
         """Claim the instance, write the operation down, enqueue its workflow: together or not at all.
 
         Raises InstanceBusy when another operation came first.
@@ -46,11 +46,18 @@ class Operations:
         )
         if claimed.rowcount != 1:
             raise InstanceBusy(instance_id=instance.id, status="busy")
+        self._enqueue(request, instance.project_id, instance.id, requested_by)
+
+    def begin_alone(self, project_id: str, request: Request, *, requested_by: str) -> None:
+        """Write an operation down that is about no instance, and enqueue its workflow."""
+        self._enqueue(request, project_id, None, requested_by)
+
+    def _enqueue(self, request: Request, project_id: str, instance_id: str | None, requested_by: str) -> None:
         self._connection.execute(
             sa.insert(operations).values(
                 id=request.operation_id,
-                project_id=instance.project_id,
-                instance_id=instance.id,
+                project_id=project_id,
+                instance_id=instance_id,
                 kind=request.kind,
                 state=State.QUEUED.value,
                 step=0,
@@ -60,9 +67,7 @@ class Operations:
                 created_at=datetime.now(UTC),
             )
         )
-        self._events.add(
-            instance.project_id, instance.id, f"{request.kind}.requested", "requested", requested_by
-        )
+        self._events.add(project_id, instance_id, f"{request.kind}.requested", "requested", requested_by)
         self._queue.enqueue(self._connection, request)
 
     def progress(self, operation_id: str, step: int, steps: int, doing: str) -> None:

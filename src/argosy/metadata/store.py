@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from argosy.metadata.events import Events
 from argosy.metadata.flavors import Flavors
 from argosy.metadata.idempotency import IdempotentRequests
+from argosy.metadata.images import Images
 from argosy.metadata.instances import Instances
 from argosy.metadata.operations import Operations
 from argosy.metadata.queue import Queue
@@ -24,6 +25,7 @@ class Transaction:
         self.events = Events(connection, project_id)
         self.flavors = Flavors(connection)
         self.idempotent_requests = IdempotentRequests(connection, project_id)
+        self.images = Images(connection)
         self.instances = Instances(connection, project_id)
         self.operations = Operations(connection, project_id, queue, self.events)
 

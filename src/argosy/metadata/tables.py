@@ -74,6 +74,8 @@ instances = Table(
     Column("volume_used_bytes", BigInteger),
     Column("server_version", String(64)),
     Column("restart_required", Boolean, nullable=False, default=False),
+    Column("root_enabled", Boolean, nullable=False, default=False),
+    # Kept when root is disabled: it may have left things behind.
     Column("root_enabled_at", UtcDateTime),
     Column("root_enabled_by", String(255)),
     # The cost of a list is one walk of this index, whatever the table holds.
@@ -85,7 +87,7 @@ operations = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("project_id", String(64), nullable=False),
-    Column("instance_id", String(36), nullable=False),
+    Column("instance_id", String(36)),
     Column("kind", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("step", Integer, nullable=False, default=0),
@@ -107,7 +109,7 @@ events = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("project_id", String(64), nullable=False),
-    Column("instance_id", String(36), nullable=False),
+    Column("instance_id", String(36)),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", String(64), nullable=False),
     Column("message", Text, nullable=False),
@@ -123,6 +125,17 @@ flavors = Table(
     Column("name", String(255), nullable=False),
     Column("memory_mb", Integer, nullable=False),
     Column("vcpus", Integer, nullable=False),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("datastore", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("phase", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("source", String(255)),
+    Column("updated_at", UtcDateTime, nullable=False),
 )
 
 idempotent_requests = Table(

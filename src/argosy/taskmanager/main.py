@@ -7,10 +7,15 @@ import threading
 from dbos import DBOS, DBOSConfig
 
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
-from argosy.taskmanager import create, delete, restart, sweeps
+from argosy.taskmanager import create, delete, pull_image, restart, sweeps
 from argosy.taskmanager.parts import Parts, install
 
-WORKFLOWS = (create.create_instance, delete.delete_instance, restart.restart_instance)
+WORKFLOWS = (
+    create.create_instance,
+    delete.delete_instance,
+    pull_image.pull_image,
+    restart.restart_instance,
+)
 
 
 class TaskManager:
@@ -36,6 +41,7 @@ class TaskManager:
         """Publish what the platform offers, take up what was interrupted, and begin to work."""
         with self._parts.store.write() as tx:
             tx.flavors.publish(self._parts.platform.flavors())
+        sweeps.publish_images()
         DBOS.launch()
         DBOS.register_queue(
             QUEUE,

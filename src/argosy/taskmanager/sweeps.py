@@ -1,4 +1,4 @@
-"""Repair on a schedule: guests that died are booted again, claims nobody holds are released."""
+"""On a schedule: guests that died are booted again, claims nobody holds released, images published."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import structlog
 from dbos import DBOS
 
+from argosy import catalog
 from argosy.domain.errors import ArgosyError, Failed
 from argosy.domain.operations import CreateInstance, DeleteInstance
 from argosy.taskmanager.parts import parts
@@ -20,7 +21,7 @@ _DEAD = {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
     while not ended.wait(EVERY_S):
-        for sweep in (boot_dead_guests, release_orphaned_claims):
+        for sweep in (boot_dead_guests, release_orphaned_claims, publish_images):
             try:
                 sweep()
             except Exception:
@@ -64,3 +65,25 @@ def release_orphaned_claims() -> None:
             )
             with parts().store.write() as tx:
                 tx.operations.fail(operation.id, reason, f"workflow status {status.status}: {status.error}")
+
+
+def publish_images() -> None:
+    """Tell how far the software of each version is, where that changed."""
+    images = parts().platform.images
+    with parts().store.read() as tx:
+        known = {
+            (image.datastore, image.version): (image.phase, image.detail, image.source)
+            for image in tx.images.all()
+        }
+    for datastore in catalog.datastores().values():
+        for version in datastore.versions:
+            state = images.state(version)
+            if known.get((datastore.name, version.name)) != (state.phase.value, state.detail, state.source):
+                with parts().store.write() as tx:
+                    tx.images.publish(
+                        datastore.name,
+                        version.name,
+                        phase=state.phase.value,
+                        detail=state.detail,
+                        source=state.source,
+                    )

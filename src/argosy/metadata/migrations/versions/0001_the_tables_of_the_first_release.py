@@ -18,7 +18,7 @@ def upgrade() -> None:
         "events",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("instance_id", sa.String(length=36), nullable=False),
+        sa.Column("instance_id", sa.String(length=36), nullable=True),
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
@@ -76,6 +76,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_identity_users_name")),
     )
     op.create_table(
+        "images",
+        sa.Column("datastore", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False),
+        sa.Column("phase", sa.String(length=16), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("source", sa.String(length=255), nullable=True),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("datastore", "version", name=op.f("pk_images")),
+    )
+    op.create_table(
         "instances",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
@@ -102,6 +112,7 @@ def upgrade() -> None:
         sa.Column("volume_used_bytes", sa.BigInteger(), nullable=True),
         sa.Column("server_version", sa.String(length=64), nullable=True),
         sa.Column("restart_required", sa.Boolean(), nullable=False),
+        sa.Column("root_enabled", sa.Boolean(), nullable=False),
         sa.Column("root_enabled_at", UtcDateTime(), nullable=True),
         sa.Column("root_enabled_by", sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_instances")),
@@ -115,7 +126,7 @@ def upgrade() -> None:
         "operations",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("instance_id", sa.String(length=36), nullable=False),
+        sa.Column("instance_id", sa.String(length=36), nullable=True),
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
@@ -243,6 +254,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_instances_project_id_deleted_at_id")
 
     op.drop_table("instances")
+    op.drop_table("images")
     op.drop_table("identity_users")
     op.drop_table("identity_roles")
     op.drop_table("identity_projects")
