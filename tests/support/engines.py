@@ -14,6 +14,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -168,12 +169,10 @@ class Guest:
 
     def freeze_server(self) -> None:
         """Stop every process of the server from running, as a host out of breath would."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._send_all(signal.SIGSTOP)
 
     def thaw_server(self) -> None:
-        for pid in self._processes():
-            os.kill(pid, signal.SIGCONT)
+        self._send_all(signal.SIGCONT)
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
         deadline = time.monotonic() + timeout_s
@@ -205,6 +204,11 @@ class Guest:
         finally:
             shutil.rmtree(self.home, ignore_errors=True)
             os.close(self._claim)
+
+    def _send_all(self, number: signal.Signals) -> None:
+        for pid in self._processes():
+            with suppress(ProcessLookupError):  # a backend may end meanwhile
+                os.kill(pid, number)
 
     def _processes(self) -> list[int]:
         """The server and what it forked."""
