@@ -46,7 +46,7 @@ def test_an_instance_shows(
 
 
 def test_every_operation_that_holds_an_instance_has_a_status() -> None:
-    kinds = {request.kind for request in operations.Request.__subclasses__()}
+    kinds = {request.kind for request in operations.InstanceRequest.__subclasses__()}
     assert kinds == set(WHILE)
 
 
