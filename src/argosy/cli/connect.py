@@ -1,0 +1,177 @@
+"""`argosy connect`: the datastore's own client program, with the right address and credentials."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from argosy.cli import homes, passwords, programs
+from argosy.cli.call import Call, command
+from argosy.cli.credentials import key_of, user_of
+from argosy.cli.instances import PANEL, Name
+from argosy.client.errors import Busy, ClientError, NotFound
+from argosy.client.models import Instance, User
+
+_ROOTS = ("root", "default")
+
+
+def add_to(app: typer.Typer) -> None:
+    command(
+        app,
+        "connect",
+        panel=PANEL,
+        examples=(
+            "argosy connect shop",
+            "argosy connect shop -u bob -d orders",
+            "argosy connect shop -c 'select version()'",
+            "argosy connect shop < schema.sql",
+            "argosy connect shop -- --csv -c 'table orders'",
+        ),
+    )(connect)
+
+
+def connect(
+    call: Call,
+    name: Name,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- ARGUMENTS]", help="More for the client program.", show_default=False),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", "-u", metavar="USER", help="As whom, when there is more than one user."),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", "-d", metavar="NAME", help="Which database, when the user has several."),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option("--command", "-c", metavar="QUERY", help="Run this one and end.")
+    ] = None,
+    password_file: passwords.FileOption = None,
+) -> int:
+    """Open psql, mariadb or valkey-cli on an instance. With --json, tell what it would be told instead.
+
+    Generated passwords are known here; others are taken from --password-file or ARGOSY_PASSWORD, or asked for.
+    The server is known by the certificate of Argosy's authority. Ends with 0 if the program did, else with 1.
+    """
+    instance = call.argosy.instances.find(name)
+    if instance.address is None or instance.port is None or not instance.serves:
+        raise Busy(
+            f"{instance.name} cannot be connected to: it is {instance.state}. {_why(instance)}".strip()
+        )
+    known = call.credentials.of(instance.id)
+    key, database = _choose(call, instance, known, user, database)
+    login = user_of(key)[0]
+    tls = has_tls(call, instance)
+    if call.out.as_json:
+        call.out.json(_facts(call, instance, login, database, tls=tls))
+        return 0
+    program = programs.find(instance, homes.images(call.home) if call.is_local else None)
+    given = passwords.chosen([login], password_file, ask=False)
+    secret = given[0] if given else known.get(key)
+    if secret is None:
+        secret = passwords.asked_once(login)
+    if not tls:
+        call.out.note(f"{instance.name} has no TLS: its software was built without.")
+    with tempfile.TemporaryDirectory(prefix="argosy-connect-") as place:
+        directory = Path(place)
+        ca = programs.write(directory / "ca.crt", call.argosy.certificate_authority()) if tls else None
+        target = programs.Target(instance.address, instance.port, login, secret, database, ca)
+        run = programs.of(instance.datastore).prepare(target, directory, query)
+        return _run([program, *run.arguments, *(arguments or [])], programs.environment(run.environment))
+
+
+def has_tls(call: Call, instance: Instance) -> bool:
+    """What the API says of the instance, else what the image it runs from says, else yes."""
+    if instance.tls is not None:
+        return instance.tls
+    if call.is_local:
+        image = homes.images(call.home) / f"{instance.datastore}-{instance.version}"
+        try:
+            manifest = json.loads((image / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return True
+        return bool(manifest.get("tls", True))
+    return True
+
+
+def _choose(
+    call: Call, instance: Instance, known: dict[str, str], wanted: str | None, database: str | None
+) -> tuple[str, str | None]:
+    """The user (`name` or `name@host`) and database to connect with."""
+    # Root is no user of the list, and its databases are all.
+    if wanted in _ROOTS:
+        return wanted, database
+    there = {key_of(each.name, each.host): each for each in call.argosy.users.all(instance.id)}
+    if wanted is not None:
+        found = there.get(wanted) or next((each for each in there.values() if each.name == wanted), None)
+        if found is None:
+            raise NotFound(f"{instance.name} has no user {wanted!r}: it has {', '.join(there) or 'none'}.")
+        return key_of(found.name, found.host), database or _database(found)
+    usable = [key for key in there if key in known] or list(there)
+    if len(usable) == 1:
+        return usable[0], database or _database(there[usable[0]])
+    if usable:
+        raise ClientError(f"{instance.name} has several users: choose with -u one of {', '.join(usable)}.")
+    for root in _ROOTS:
+        if root in known:
+            return root, database
+    raise NotFound(
+        f"{instance.name} has no users: make one with `argosy users create {instance.name} NAME`, or "
+        f"`argosy root enable {instance.name}`."
+    )
+
+
+def _database(user: User) -> str | None:
+    return user.databases[0] if user.databases else None
+
+
+def _facts(call: Call, instance: Instance, login: str, database: str | None, *, tls: bool) -> dict[str, Any]:
+    ca = str(call.home / "database-ca.crt") if tls and call.is_local else None
+    return {
+        "instance": instance.id,
+        "datastore": instance.datastore,
+        "host": instance.address,
+        "port": instance.port,
+        "user": login,
+        "database": database,
+        "tls": tls,
+        "ca": ca,
+        "url": programs.url(instance, login, database=database, tls=tls, ca=ca),
+    }
+
+
+def _run(arguments: list[str], environment: dict[str, str]) -> int:
+    """Run a program at our terminal and outlive it, whatever we are sent: its files must go when it ends."""
+    child: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        if child is not None and child.poll() is None:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # Ctrl-C reaches the program by itself, from the terminal; for psql it means "stop that query".
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        sys.stdout.flush()
+        child = subprocess.Popen(arguments, env=environment)
+        return 0 if child.wait() == os.EX_OK else 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _why(instance: Instance) -> str:
+    if instance.fault is not None:
+        return instance.fault.message
+    return f"{instance.meaning[:1].upper()}{instance.meaning[1:]}." if instance.meaning else ""

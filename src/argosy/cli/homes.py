@@ -1,0 +1,29 @@
+"""The home directory of an Argosy on this machine, as far as its clients may look into it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+
+def default_home() -> Path:
+    """ARGOSY_HOME, else /var/lib/argosy for root and the user's data directory otherwise: as the server has it."""
+    named = os.environ.get("ARGOSY_HOME")
+    if named:
+        return Path(named).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/argosy")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "argosy"
+
+
+def images(home: Path) -> Path:
+    """Where the software of the datastores is unpacked, if the home is on this machine."""
+    named = os.environ.get("ARGOSY_LOCAL__IMAGES")
+    if named is None:
+        try:
+            settings = tomllib.loads((home / "argosy.toml").read_text(encoding="utf-8"))
+            named = settings.get("local", {}).get("images")
+        except (OSError, ValueError):
+            named = None
+    return Path(named) if named else home / "images"

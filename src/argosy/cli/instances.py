@@ -1,0 +1,313 @@
+"""`argosy create`, `list`, `show`, `delete`, `restart`, `rename`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from argosy.cli import passwords
+from argosy.cli.call import Call, command
+
+if TYPE_CHECKING:
+    from argosy.client.models import Flavor, Instance
+
+PANEL = "Instances"
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of an instance, or its id.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done, showing how far it is.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        help="Wait no longer than this; ends with exit code 7 while it goes on.",
+        show_default=False,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    command(
+        app,
+        "create",
+        panel=PANEL,
+        examples=(
+            "argosy create shop --datastore postgresql --database shop --user ann",
+            "argosy create cache --datastore valkey --version 8 --flavor tiny --user app --no-wait",
+            "argosy create crm --datastore mariadb --volume 5 --database crm --user bob --password-file - < secret",
+        ),
+    )(create)
+    command(app, "list", panel=PANEL, examples=("argosy list", "argosy list --json", "argosy list -q"))(list_)
+    command(app, "show", panel=PANEL, examples=("argosy show shop", "argosy show shop --json"))(show)
+    command(app, "restart", panel=PANEL, examples=("argosy restart shop",))(restart)
+    command(app, "rename", panel=PANEL, examples=("argosy rename shop store",))(rename)
+    command(app, "delete", panel=PANEL, examples=("argosy delete shop", "argosy delete shop cache --yes"))(
+        delete
+    )
+
+
+def create(
+    call: Call,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    datastore: Annotated[
+        str | None,
+        typer.Option(
+            "--datastore", metavar="NAME", help="See `argosy datastores`.", show_default="postgresql"
+        ),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="V", show_default="the datastore's own")
+    ] = None,
+    flavor: Annotated[
+        str, typer.Option("--flavor", metavar="NAME", help="Its size, see `argosy flavors`.")
+    ] = "small",
+    volume: Annotated[int, typer.Option("--volume", metavar="GB", min=1, help="Room for its data.")] = 1,
+    database: Annotated[
+        list[str] | None,
+        typer.Option("--database", metavar="NAME", help="A database to make in it; repeatable."),
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--user",
+            metavar="NAME",
+            help="A user to make, with access to those databases; repeatable. Its password is generated and "
+            "shown unless you give one.",
+        ),
+    ] = None,
+    password_file: passwords.FileOption = None,
+    ask_password: passwords.AskOption = False,
+    wait: Wait = True,
+    timeout: Timeout = None,
+) -> int:
+    """Make a database server, ready with databases and users."""
+    from argosy.cli import progress
+    from argosy.cli.credentials import ANY_HOST, key_of
+
+    databases, users = database or [], user or []
+    given = passwords.chosen(users, password_file, ask=ask_password)
+    secrets = dict(zip(users, given or [passwords.generated() for _ in users], strict=True))
+    size = call.argosy.flavors.find(flavor)
+    made = call.argosy.instances.create(
+        name,
+        flavor=size.id,
+        volume_gb=volume,
+        datastore=datastore,
+        version=version,
+        databases=databases,
+        users=[
+            {"name": each, "password": secret, "databases": [{"name": one} for one in databases]}
+            for each, secret in secrets.items()
+        ],
+    )
+    if given is None:
+        call.credentials.keep(made.id, {key_of(each): secret for each, secret in secrets.items()})
+    if wait:
+        try:
+            progress.follow(call, made, "Making", timeout)
+        except KeyboardInterrupt:
+            call.out.note(f"\n{name} is still being made: see `argosy show {name}`.")
+            raise
+        made = call.argosy.instances.get(made.id)
+    shown = [
+        {"name": each, "host": ANY_HOST, "password": None if given else secret}
+        for each, secret in secrets.items()
+    ]
+    _tell_made(call, made, size, databases, shown, waited=wait)
+    return 0
+
+
+def _tell_made(
+    call: Call,
+    made: Instance,
+    size: Flavor,
+    databases: list[str],
+    users: list[dict[str, str | None]],
+    *,
+    waited: bool,
+) -> None:
+    from argosy.cli.output import plain
+
+    if call.out.as_json:
+        call.out.json({**plain(made), "databases": databases, "users": users})
+        return
+    if call.out.quiet:
+        print(made.id)
+        return
+    if not waited:
+        call.out.result(None, f"{made.name} is being made: see `argosy show {made.name}`.")
+    fields = _fields(call, made, size)
+    fields["Databases"] = databases
+    for user in users:
+        secret = user["password"]
+        fields[f"User {user['name']}"] = (
+            "with the password you gave"
+            if secret is None
+            else f"password {secret}  (generated; kept for `connect`)"
+        )
+    call.out.fields(made, fields, name=made.id)
+
+
+def list_(call: Call) -> int:
+    """The project's instances, oldest first."""
+    from argosy.cli.output import ago
+
+    there = call.argosy.instances.all()
+    sizes = {} if call.out.as_json or call.out.quiet or not there else _sizes(call)
+    call.out.table(
+        there,
+        {
+            "Name": lambda each: each.name,
+            "Datastore": lambda each: f"{each.datastore} {each.version}",
+            "Status": lambda each: each.state,
+            "Address": _address,
+            "Flavor": lambda each: getattr(sizes.get(each.flavor_id), "name", each.flavor_id),
+            "Volume": _volume,
+            "Created": lambda each: ago(each.created),
+            "Id": lambda each: each.id,
+        },
+        name=lambda each: str(each.id),
+        nothing="No instances yet. Make one: argosy create shop --datastore postgresql --database shop --user ann",
+    )
+    return 0
+
+
+def show(call: Call, name: Name) -> int:
+    """Everything about one instance: how it is, where, how big, and how to connect to it."""
+    instance = call.argosy.instances.find(name)
+    plain = call.out.as_json or call.out.quiet
+    size = None if plain else _sizes(call).get(instance.flavor_id)
+    if call.out.as_json:
+        from argosy.cli.output import plain as as_plain
+
+        call.out.json({**as_plain(instance), "url": _url(call, instance)})
+        return 0
+    call.out.fields(instance, _fields(call, instance, size), name=instance.id)
+    return 0
+
+
+def delete(
+    call: Call,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names or ids of instances.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: Wait = True,
+    timeout: Timeout = None,
+) -> int:
+    """Delete instances and all their data. At a terminal it asks first."""
+    from argosy.cli import progress
+    from argosy.client.errors import NotFound
+
+    found = [call.argosy.instances.find(each) for each in dict.fromkeys(names)]
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        listed = ", ".join(f"{each.name} ({each.datastore} {each.version})" for each in found)
+        typer.confirm(f"Delete {listed} with all data in it?", abort=True)
+    for each in found:
+        call.argosy.instances.delete(each.id)
+    for each in found:
+        if wait:
+            progress.follow(call, each, "Deleting", timeout)
+            _wait_until_gone(call, each, NotFound)
+        call.credentials.forget(each.id)
+        word = "deleted" if wait else "being deleted"
+        if not call.out.as_json:
+            call.out.result(None, f"{each.name} is {word}.", name=each.id)
+    if call.out.as_json:
+        call.out.json([{"id": each.id, "name": each.name, "deleted": wait} for each in found])
+    return 0
+
+
+def restart(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
+    """Restart an instance's database server. Connections end; no data is lost."""
+    from argosy.cli import progress
+
+    instance = call.argosy.instances.find(name)
+    call.argosy.instances.restart(instance.id)
+    if wait:
+        progress.follow(call, instance, "Restarting", timeout)
+    instance = call.argosy.instances.get(instance.id)
+    word = "was restarted" if wait else "is restarting"
+    call.out.result(instance, f"{instance.name} {word}.", name=instance.id)
+    return 0
+
+
+def rename(call: Call, name: Name, new_name: Annotated[str, typer.Argument(metavar="NEW_NAME")]) -> int:
+    """Give an instance another name. Its address and all else stay."""
+    instance = call.argosy.instances.find(name)
+    call.argosy.instances.rename(instance.id, new_name)
+    renamed = call.argosy.instances.get(instance.id)
+    call.out.result(renamed, f"{instance.name} is called {renamed.name} now.", name=instance.id)
+    return 0
+
+
+def _wait_until_gone(call: Call, instance: Instance, gone: type[Exception]) -> None:
+    """Its operation has ended well, so this says whether the instance went with it."""
+    from argosy.client.errors import OperationFailed
+
+    try:
+        left = call.argosy.instances.get(instance.id)
+    except gone:
+        return
+    raise OperationFailed(f"{instance.name} is still there, in status {left.state}.")
+
+
+def _sizes(call: Call) -> dict[str, Flavor]:
+    return {each.id: each for each in call.argosy.flavors.all()}
+
+
+def _fields(call: Call, instance: Instance, size: Flavor | None) -> dict[str, Any]:
+    from rich.text import Text
+
+    from argosy.cli.output import ago, status_text
+
+    fields: dict[str, Any] = {
+        "Name": instance.name,
+        "Id": instance.id,
+        "Status": Text.assemble(
+            status_text(instance.state), f": {instance.meaning}" if instance.meaning else ""
+        ),
+        "Datastore": f"{instance.datastore} {instance.version}"
+        + (f" ({instance.version_number})" if instance.version_number != instance.version else ""),
+        "Flavor": instance.flavor_id if size is None else f"{size.name}, {size.memory_mb} MB, {_cpus(size)}",
+        "Volume": _volume(instance),
+        "Address": _address(instance),
+        "Created": f"{ago(instance.created)} ({instance.created:%Y-%m-%d %H:%M:%S} UTC)"
+        if instance.created
+        else "",
+    }
+    for what, how in instance.limits.items():
+        fields[f"Limit, {what}"] = how
+    operation = instance.operation
+    if operation is not None:
+        step = f", step {operation.step} of {operation.steps}" if operation.steps else ""
+        fields["Operation"] = f"{operation.kind}{step}: {operation.doing or operation.state}"
+    if instance.fault is not None:
+        fields["Fault"] = Text(f"{instance.fault.message} ({ago(instance.fault.created)})", style="red")
+        fields["Details"] = instance.fault.details
+    if instance.address is not None:
+        fields["URL"] = _url(call, instance)
+        fields["Connect"] = f"argosy connect {instance.name}"
+    return fields
+
+
+def _url(call: Call, instance: Instance) -> str | None:
+    from argosy.cli import programs
+
+    users = call.credentials.of(instance.id)
+    return programs.url(instance, next(iter(users), None))
+
+
+def _cpus(size: Flavor) -> str:
+    return "1 CPU" if size.vcpus == 1 else f"{size.vcpus} CPUs"
+
+
+def _address(instance: Instance) -> str:
+    if instance.address is None:
+        return ""
+    return f"{instance.address}:{instance.port}" if instance.port else instance.address
+
+
+def _volume(instance: Instance) -> str:
+    used = instance.volume_used_percent
+    return f"{instance.volume_gb} GB" + (f", {used:.0f}% used" if used is not None else "")

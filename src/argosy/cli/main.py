@@ -1,0 +1,25 @@
+"""The `argosy` command, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from argosy.cli import admin, catalog, connect, databases, history, instances, machine, root, users
+
+app = typer.Typer(
+    name="argosy",
+    help="Databases as a service: PostgreSQL, MariaDB, Valkey and Redis servers, made and looked after for you.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 busy or conflict, 5 not allowed, "
+    "6 no server reached, 7 timed out. More in docs/cli.md.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for part in (machine, instances, connect, databases, users, root, history, catalog, admin):
+    part.add_to(app)
+
+
+def main() -> None:
+    app(prog_name="argosy")

@@ -1,0 +1,175 @@
+"""What commands print: results on stdout, everything else on stderr.
+
+Tables for people, JSON for programs (`--json`), bare ids or names for scripts (`--quiet`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# A table that is not for a terminal is never cut or wrapped.
+_WIDE = 400
+_COLOURS = {
+    "ACTIVE": "green",
+    "HEALTHY": "green",
+    "succeeded": "green",
+    "ready": "green",
+    "running": "green",
+    "BUILD": "yellow",
+    "REBOOT": "yellow",
+    "SHUTDOWN": "yellow",
+    "RESTART_REQUIRED": "yellow",
+    "queued": "yellow",
+    "pulling": "yellow",
+    "ERROR": "red",
+    "failed": "red",
+}
+
+
+@dataclass
+class Output:
+    as_json: bool = False
+    quiet: bool = False
+
+    def table(
+        self,
+        items: Sequence[Any],
+        columns: dict[str, Callable[[Any], Any]],
+        *,
+        name: Callable[[Any], str],
+        nothing: str,
+        right: Iterable[str] = (),
+    ) -> None:
+        """A list. `name` is what --quiet prints of an item; `nothing` is said to people when there is none."""
+        if self.as_json:
+            self.json([plain(item) for item in items])
+            return
+        if self.quiet:
+            for item in items:
+                print(name(item))
+            return
+        if not items:
+            self.note(nothing)
+            return
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(
+                column,
+                justify="right" if column in right else "left",
+                overflow="fold",
+                no_wrap=column == "Id",
+            )
+        for item in items:
+            table.add_row(*(_cell(read(item)) for read in columns.values()))
+        self._console().print(table)
+
+    def fields(self, item: Any, fields: dict[str, Any], *, name: str) -> None:
+        """One thing, a line a field; empty ones are left out."""
+        if self.as_json:
+            self.json(plain(item))
+            return
+        if self.quiet:
+            print(name)
+            return
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for field, value in fields.items():
+            if value not in (None, "", []):
+                table.add_row(field, _cell(value))
+        self._console().print(table)
+
+    def result(self, item: Any, sentence: str, *, name: str | None = None) -> None:
+        """What a change came to: a sentence for people."""
+        if self.as_json:
+            self.json(plain(item))
+        elif self.quiet:
+            if name is not None:
+                print(name)
+        else:
+            self._console().print(_cell(sentence), soft_wrap=True)
+
+    def json(self, value: Any) -> None:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+
+    def note(self, sentence: str) -> None:
+        """Something for people only."""
+        if not self.quiet and not self.as_json:
+            print(sentence, file=sys.stderr)
+
+    def failure(self, sentence: str, code: str, hint: str | None = None) -> None:
+        if self.as_json:
+            print(
+                json.dumps({"error": {"code": code, "message": sentence}}, ensure_ascii=False),
+                file=sys.stderr,
+            )
+            return
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(stderr=True, highlight=False)
+        console.print(Text.assemble(("argosy: ", "bold red"), sentence), soft_wrap=True)
+        if hint:
+            console.print(Text(hint), soft_wrap=True)
+
+    def _console(self) -> Console:
+        from rich.console import Console
+
+        return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: dataclasses are objects, times ISO 8601 with their Z."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value
+
+
+def ago(at: datetime | None, now: datetime | None = None) -> str:
+    """How long since, in the largest unit that tells it."""
+    if at is None:
+        return ""
+    return f"{span_of(((now or datetime.now(UTC)) - at).total_seconds())} ago"
+
+
+def span_of(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _cell(value: Any) -> Any:
+    """As a table shows it; never as markup, since names may hold brackets."""
+    from rich.text import Text
+
+    if value is None:
+        return Text("")
+    if isinstance(value, Text):
+        return value
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return Text(text, style=_COLOURS.get(text.split(" ")[0] if text else "", ""))
+
+
+def status_text(state: str) -> Any:
+    return _cell(state)
