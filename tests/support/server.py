@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -31,6 +31,7 @@ from argosy.processes.control_plane import local_platform
 from argosy.settings import ApiSettings, LocalSettings, Settings
 from tests.support import images
 
+ROOT = Path(__file__).parents[2]
 FIRST, LAST = 150, 199  # third octets of 127.77.0.0/16 that tests take their networks from
 READY_WITHIN_S = 120
 BUILT_WITHIN_S = 180
@@ -74,8 +75,10 @@ class Server:
         self.listen = f"{network[2]}:8779"
         self.url = f"http://{self.listen}"
         self.clouds = home / "clouds.yaml"
+        self.module = "argosy.processes"
         self.environment = {
             **os.environ,
+            "PYTHONPATH": f"{ROOT}:{ROOT}/src",
             "ARGOSY_API__LISTEN": self.listen,
             "ARGOSY_LOCAL__NETWORK": str(network),
             "ARGOSY_LOCAL__IMAGES": str(images.root()),
@@ -100,7 +103,7 @@ class Server:
         with (self.home / "test.log").open("ab") as log:
             for command in commands:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "argosy.processes", *command, "--home", str(self.home)],
+                    [sys.executable, "-m", self.module, *command, "--home", str(self.home)],
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -213,6 +216,25 @@ class Server:
             f"instance {instance_id} is gone",
             lambda: client.get(f"/instances/{instance_id}").status_code == 404,
         )
+
+    # What runs of an instance on this machine
+
+    def server_pid(self, instance_id: str) -> int | None:
+        """The database server's process: the marked one that no marked one started."""
+        found = marks.marked({marks.INSTANCE: instance_id, marks.ROLE: "server"})
+        return next((pid for pid in found if marks.parent(pid) not in found), None)
+
+    def agent_pid(self, instance_id: str) -> int | None:
+        try:
+            known = json.loads((self.home / "instances" / instance_id / "agent.json").read_text())
+        except (OSError, ValueError):
+            return None
+        alive = marks.started_at(known["pid"]) == known["started_at"]
+        return int(known["pid"]) if alive else None
+
+    def leftovers(self, *, among: Iterable[str] = ()) -> list[str]:
+        """Instances of which this machine still holds something, but for those `among` the living."""
+        return local_platform(self.settings).servers.leftovers(list(among))
 
     # The end
 
