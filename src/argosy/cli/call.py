@@ -94,6 +94,17 @@ class Call:
         file = self.cloud.file
         return file is not None and file.absolute() == (self.home / "clouds.yaml").absolute()
 
+    @property
+    def images(self) -> Path | None:
+        """Where the software of the datastores is, when the server is here."""
+        return homes.images(self.home) if self.is_local else None
+
+    @property
+    def database_ca(self) -> str | None:
+        """A file with the certificate that databases are known by, when the server is here."""
+        file = self.home / "database-ca.crt"
+        return str(file) if self.is_local and file.exists() else None
+
     @cached_property
     def credentials(self) -> Credentials:
         """Passwords that were generated here: in the home for its own server, else in the user's settings."""

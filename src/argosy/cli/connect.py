@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,13 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
-from argosy.cli import homes, passwords, programs
+from argosy.cli import passwords, programs
 from argosy.cli.call import Call, command
 from argosy.cli.credentials import key_of, user_of
 from argosy.cli.instances import PANEL, Name
 from argosy.client.errors import Busy, ClientError, NotFound
 from argosy.client.models import Instance, User
 
+# Where a client of our own stands in for a missing program.
+_HAVE_A_SHELL = ("valkey", "redis")
 _ROOTS = ("root", "default")
 
 
@@ -72,11 +73,13 @@ def connect(
     known = call.credentials.of(instance.id)
     key, database = _choose(call, instance, known, user, database)
     login = user_of(key)[0]
-    tls = has_tls(call, instance)
+    tls = programs.has_tls(instance, call.images)
     if call.out.as_json:
         call.out.json(_facts(call, instance, login, database, tls=tls))
         return 0
-    program = programs.find(instance, homes.images(call.home) if call.is_local else None)
+    program = programs.find(instance, call.images)
+    if program is None and instance.datastore not in _HAVE_A_SHELL:
+        raise programs.missing(instance)
     given = passwords.chosen([login], password_file, ask=False)
     secret = given[0] if given else known.get(key)
     if secret is None:
@@ -87,22 +90,12 @@ def connect(
         directory = Path(place)
         ca = programs.write(directory / "ca.crt", call.argosy.certificate_authority()) if tls else None
         target = programs.Target(instance.address, instance.port, login, secret, database, ca)
+        if program is None:
+            from argosy.cli import valkey_shell
+
+            return valkey_shell.run(target, query)
         run = programs.of(instance.datastore).prepare(target, directory, query)
         return _run([program, *run.arguments, *(arguments or [])], programs.environment(run.environment))
-
-
-def has_tls(call: Call, instance: Instance) -> bool:
-    """What the API says of the instance, else what the image it runs from says, else yes."""
-    if instance.tls is not None:
-        return instance.tls
-    if call.is_local:
-        image = homes.images(call.home) / f"{instance.datastore}-{instance.version}"
-        try:
-            manifest = json.loads((image / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return True
-        return bool(manifest.get("tls", True))
-    return True
 
 
 def _choose(
@@ -137,7 +130,7 @@ def _database(user: User) -> str | None:
 
 
 def _facts(call: Call, instance: Instance, login: str, database: str | None, *, tls: bool) -> dict[str, Any]:
-    ca = str(call.home / "database-ca.crt") if tls and call.is_local else None
+    ca = call.database_ca if tls else None
     return {
         "instance": instance.id,
         "datastore": instance.datastore,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from argosy.client.models import Flavor, Instance
 
 PANEL = "Instances"
+_WITHOUT_DATABASES = ("valkey", "redis")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of an instance, or its id.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done, showing how far it is.")]
@@ -138,7 +139,7 @@ def _tell_made(
         return
     if not waited:
         call.out.result(None, f"{made.name} is being made: see `argosy show {made.name}`.")
-    fields = _fields(call, made, size)
+    fields = _fields(call, made, size, next(iter(databases), None))
     fields["Databases"] = databases
     for user in users:
         secret = user["password"]
@@ -178,13 +179,14 @@ def show(call: Call, name: Name) -> int:
     """Everything about one instance: how it is, where, how big, and how to connect to it."""
     instance = call.argosy.instances.find(name)
     plain = call.out.as_json or call.out.quiet
+    database = None if call.out.quiet else _first_database(call, instance)
     size = None if plain else _sizes(call).get(instance.flavor_id)
     if call.out.as_json:
         from argosy.cli.output import plain as as_plain
 
-        call.out.json({**as_plain(instance), "url": _url(call, instance)})
+        call.out.json({**as_plain(instance), "url": _url(call, instance, database)})
         return 0
-    call.out.fields(instance, _fields(call, instance, size), name=instance.id)
+    call.out.fields(instance, _fields(call, instance, size, database), name=instance.id)
     return 0
 
 
@@ -256,7 +258,7 @@ def _sizes(call: Call) -> dict[str, Flavor]:
     return {each.id: each for each in call.argosy.flavors.all()}
 
 
-def _fields(call: Call, instance: Instance, size: Flavor | None) -> dict[str, Any]:
+def _fields(call: Call, instance: Instance, size: Flavor | None, database: str | None) -> dict[str, Any]:
     from rich.text import Text
 
     from argosy.cli.output import ago, status_text
@@ -286,16 +288,33 @@ def _fields(call: Call, instance: Instance, size: Flavor | None) -> dict[str, An
         fields["Fault"] = Text(f"{instance.fault.message} ({ago(instance.fault.created)})", style="red")
         fields["Details"] = instance.fault.details
     if instance.address is not None:
-        fields["URL"] = _url(call, instance)
+        fields["URL"] = _url(call, instance, database)
         fields["Connect"] = f"argosy connect {instance.name}"
     return fields
 
 
-def _url(call: Call, instance: Instance) -> str | None:
+def _url(call: Call, instance: Instance, database: str | None) -> str | None:
+    """Ready to paste, but for the password."""
     from argosy.cli import programs
+    from argosy.cli.credentials import user_of
 
-    users = call.credentials.of(instance.id)
-    return programs.url(instance, next(iter(users), None))
+    known = next(iter(call.credentials.of(instance.id)), None)
+    tls = programs.has_tls(instance, call.images)
+    return programs.url(
+        instance, user_of(known)[0] if known else None, database=database, tls=tls, ca=call.database_ca
+    )
+
+
+def _first_database(call: Call, instance: Instance) -> str | None:
+    """None also when it has none, knows none or does not tell now: only an address depends on it."""
+    from argosy.client import ClientError
+
+    if not instance.serves or instance.datastore in _WITHOUT_DATABASES:
+        return None
+    try:
+        return next(iter(call.argosy.databases.all(instance.id)), None)
+    except ClientError:
+        return None
 
 
 def _cpus(size: Flavor) -> str:

@@ -67,21 +67,21 @@ def status(call: Call) -> int:
     from argosy.client import ClientError
 
     shown = _status(call)
-    fields: dict[str, Any] = {"Home": shown["home"]}
+    fields: dict[str, Any] = {"home": shown["home"]}
     for part in _PARTS:
         pid = shown["parts"][part]
-        fields[part.capitalize()] = "not running" if pid is None else f"running, process {pid}"
+        fields[part] = "not running" if pid is None else f"running, process {pid}"
     if shown["running"]:
         try:
             there = call.argosy.instances.all()
         except ClientError as error:
-            fields["Instances"] = error.sentence
+            fields["instances"] = error.sentence
         else:
             shown["instances"] = dict(Counter(each.state for each in there))
             counts = (f"{count} {state}" for state, count in shown["instances"].items())
-            fields["Instances"] = ", ".join(counts) or "none yet"
-        fields["API"] = shown["endpoint"]
-        fields["Docs"] = shown["docs"]
+            fields["instances"] = ", ".join(counts) or "none yet"
+        fields["endpoint"] = shown["endpoint"]
+        fields["docs"] = shown["docs"]
     call.out.fields(shown, fields, name="running" if shown["running"] else "stopped")
     return exits.OK if shown["running"] else exits.UNREACHABLE
 

@@ -6,10 +6,11 @@ of its owner's alone, or where a program takes no file, into its environment, wh
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -32,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Run:
-    """A program to run: its arguments, what to add to the environment, files to make first (name: content)."""
+    """A program's arguments and what to add to its environment."""
 
     arguments: list[str]
     environment: dict[str, str]
@@ -60,8 +61,8 @@ def of(datastore: str) -> Program:
     return program
 
 
-def find(instance: Instance, images: Path | None) -> str:
-    """The program's path: from the image the server itself runs from, else from PATH. Raises ClientError."""
+def find(instance: Instance, images: Path | None) -> str | None:
+    """The program's path: from the image the server itself runs from, else from PATH."""
     program = of(instance.datastore)
     if images is not None:
         bundle = images / f"{instance.datastore}-{instance.version}" / "bundle"
@@ -69,13 +70,25 @@ def find(instance: Instance, images: Path | None) -> str:
             for path in sorted(bundle.glob(place)):
                 if os.access(path, os.X_OK):
                     return str(path)
-    for name in program.names:
-        found = shutil.which(name)
-        if found:
-            return found
-    raise ClientError(
-        f"There is no {program.names[0]} here: install it ({program.package} on Debian), or use the address "
-        f"{url(instance, None)} with a client of your own.",
+    return next(filter(None, map(shutil.which, program.names)), None)
+
+
+def has_tls(instance: Instance, images: Path | None) -> bool:
+    """What the API says of the instance, else what the image it runs from says, else yes."""
+    if instance.tls is None and images is not None:
+        manifest = images / f"{instance.datastore}-{instance.version}" / "manifest.json"
+        try:
+            return bool(json.loads(manifest.read_text(encoding="utf-8")).get("tls", True))
+        except (OSError, ValueError):
+            return True
+    return instance.tls is not False
+
+
+def missing(instance: Instance) -> ClientError:
+    program = of(instance.datastore)
+    return ClientError(
+        f"There is no {program.names[0]} here: install it ({program.package} on Debian), or use a client of your "
+        f"own at {url(instance, None)}.",
         code="no-client-program",
     )
 
@@ -171,6 +184,18 @@ def _in_option_file(value: str) -> str:
     return "".join(escapes.get(each, each) for each in value)
 
 
+def environment(added: dict[str, str]) -> dict[str, str]:
+    """What the program runs in: ours, without our own secrets and without what would lead it elsewhere."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(
+            ("OS_", "ARGOSY_", "PGHOST", "PGSERVICE", "PGSSL", "PGPASS", "MYSQL_", "REDISCLI_")
+        )
+    }
+    return {**kept, **added}
+
+
 _PROGRAMS = {
     "postgresql": Program(
         "postgresql",
@@ -183,7 +208,7 @@ _PROGRAMS = {
     "valkey": Program(
         "redis",
         ("valkey-cli", "redis-cli"),
-        ("usr/bin/valkey-cli", "valkey-cli"),
+        ("usr/bin/valkey-cli",),
         "valkey-tools",
         _valkey_cli,
     ),
@@ -191,15 +216,3 @@ _PROGRAMS = {
         "redis", ("redis-cli", "valkey-cli"), ("usr/bin/redis-cli",), "redis-tools", _valkey_cli
     ),
 }
-
-
-def environment(added: dict[str, str], inherited: Sequence[tuple[str, str]] | None = None) -> dict[str, str]:
-    """What the program runs in: ours, without our own secrets and without what would lead it elsewhere."""
-    kept = {
-        key: value
-        for key, value in (inherited if inherited is not None else os.environ.items())
-        if not key.startswith(
-            ("OS_", "ARGOSY_", "PGHOST", "PGSERVICE", "PGSSL", "PGPASS", "MYSQL_", "REDISCLI_")
-        )
-    }
-    return {**kept, **added}
