@@ -106,12 +106,11 @@ class Session:
 
         Tried again when the connection fails, if repeating does no harm: a GET, or with an Idempotency-Key.
         """
-        fresh = self._header is None
-        if fresh:
+        if self._header is None:
             self._log_in()
         again = method == "GET" or "Idempotency-Key" in (headers or {})
         answer = self._try(method, url, body, query, headers, again=again)
-        if answer.status_code == httpx.codes.UNAUTHORIZED and not fresh:
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
             self._log_in()
             answer = self._try(method, url, body, query, headers, again=again)
         return _content(answer)
