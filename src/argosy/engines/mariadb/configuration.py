@@ -102,6 +102,8 @@ def text(host: Host) -> str:
         "innodb_log_file_size": f"{min(512, max(32, memory // 8))}M",
         "innodb_log_buffer_size": "2M" if small else "16M",
         "innodb_temp_data_file_path": "ibtmp1:1M:autoextend",
+        # The temporary file grows by one step at every start, by 64 MB if not told otherwise.
+        "innodb_autoextend_increment": 4,
         "innodb_flush_log_at_trx_commit": 1,
         "log_bin": binlogs(host) / "mysql-bin",
         "log_bin_index": binlogs(host) / "mysql-bin.index",

@@ -58,6 +58,7 @@ def initialise(host: Host) -> None:
             _hand_over(place / "data", host.account)
         else:
             _install(host, place / "data")
+            _hand_over(place / "data", host.account)
         _unsettled(host).touch(mode=0o600)
         (place / "data").rename(host.data)
 
@@ -88,27 +89,27 @@ def settle(host: Host) -> None:
         return
     for directory, _, files in os.walk(host.data):
         for path in [Path(directory), *(Path(directory, file) for file in files)]:
-            # The server makes and removes files meanwhile, and fsyncs its new ones.
-            with contextlib.suppress(FileNotFoundError):
-                if not path.is_symlink():
-                    _sync(path)
+            _sync(path)
     _sync(host.data.parent)
     _unsettled(host).unlink(missing_ok=True)
 
 
 def used_bytes(host: Host) -> int:
-    """What the data directory and the binary logs take of the volume, holes not counted."""
+    """What the data directory and the binary logs take of the volume; neither holes nor temporary tables count."""
     return sum(
-        path.lstat().st_blocks * 512
+        _allocated(Path(directory, name))
         for place in (host.data, configuration.binlogs(host))
-        for path in _files(place)
-        if path.exists()
+        for directory, _, files in os.walk(place)
+        for name in files
+        if not name.startswith("ibtmp")
     )
 
 
-def _files(place: Path) -> Iterator[Path]:
-    for directory, _, files in os.walk(place):
-        yield from (Path(directory, file) for file in files)
+def _allocated(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def _is_made(directory: Path) -> bool:
@@ -157,18 +158,21 @@ def _install(host: Host, directory: Path) -> None:
 
 
 def _hand_over(directory: Path, account: Account) -> None:
-    directory.chmod(0o700)
-    if os.geteuid() != 0:
-        return
+    """Make it that account's alone; the installer leaves a file or two that others may read."""
     for place, _, files in os.walk(directory):
-        os.chown(place, account.uid, account.gid)
-        for name in files:
-            os.chown(Path(place, name), account.uid, account.gid, follow_symlinks=False)
+        for path in [Path(place), *(Path(place, name) for name in files)]:
+            path.chmod(path.stat().st_mode & 0o770)
+            os.chown(path, account.uid, account.gid)
+    directory.chmod(0o700)
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """The server makes and removes files meanwhile (and syncs its own); so does whoever deletes the instance."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_symlink():
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -33,7 +33,8 @@ class MariaDbUsers(Users):
             made: list[UserId] = []
             try:
                 for user, authentication in zip(users, authentications, strict=True):
-                    session.run(f"CREATE USER {sql.account(user.id)} {authentication}")
+                    # OR REPLACE takes grants away that were left behind without their user, and would refuse it.
+                    session.run(f"CREATE OR REPLACE USER {sql.account(user.id)} {authentication}")
                     made.append(user.id)
                     access.grant(session, user.id, user.databases)
             except ArgosyError:
