@@ -7,17 +7,46 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 import argosy
 from argosy.api import faults
+from argosy.api.extensions import certificates, events, images, operations
 from argosy.api.identity.routes import identity_router
 from argosy.api.parts import Parts
-from argosy.api.v1 import actions, instances
+from argosy.api.v1 import (
+    actions,
+    databases,
+    datastores,
+    flavors,
+    instances,
+    later,
+    limits,
+    management,
+    root,
+    users,
+)
 from argosy.api.wire import Wire
 from argosy.domain.errors import ArgosyError
 
+RESOURCES = (
+    instances,
+    actions,
+    databases,
+    users,
+    root,
+    datastores,
+    flavors,
+    limits,
+    operations,
+    events,
+    images,
+    certificates,
+    management,
+    later,
+)
 VERSION = {"id": "v1.0", "status": "CURRENT", "updated": "2012-08-01T00:00:00Z"}
 
 
@@ -32,19 +61,19 @@ def application(parts: Parts) -> ASGIApp:
     for failure, answer in (
         (ArgosyError, faults.of_ours),
         (RequestValidationError, faults.of_validation),
-        (404, faults.of_path),
-        (405, faults.of_path),
+        (HTTPException, faults.of_http),
         (Exception, faults.of_surprise),
     ):
         app.add_exception_handler(failure, answer)
     app.state.parts = parts
+    for module in RESOURCES:
+        # Not by include_router, which would find each route anew for every request.
+        app.router.routes.extend(module.router.routes)
     app.include_router(
         identity_router(
             parts.identity, parts.directory, public_url=parts.public_endpoint, region=parts.region
         )
     )
-    for module in (instances, actions):
-        app.include_router(module.router, prefix="/v1.0/{project_id}")
     _add_documents(app, parts)
     return Wire(app, parts.identity, parts.public_endpoint)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, unquote, urlencode
 
 from fastapi import Depends, Request
@@ -12,13 +14,20 @@ from fastapi import Depends, Request
 from argosy import catalog
 from argosy.api.parts import Parts
 from argosy.api.wire import caller_of
-from argosy.domain.datastore import Datastore
-from argosy.domain.errors import Invalid
+from argosy.domain.datastore import Capability, Datastore
+from argosy.domain.errors import ArgosyError, Busy, Forbidden, InstanceNotFound, Invalid, Unauthorized
 from argosy.domain.identity import Caller
 from argosy.domain.instance import Instance
 from argosy.metadata.store import Transaction
+from argosy.rpc.messages import Call as GuestCall
+from argosy.rpc.messages import Reply
 
 PAGE = 20
+_HOST = re.compile(r"[\w.:\[\]-]+", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_BIGGEST_PLACE = 2**31
+
+Item = TypeVar("Item")
 
 
 class Call:
@@ -29,10 +38,19 @@ class Call:
         self.project_id = project_id
         self.caller: Caller = caller_of(request)
         self.parts: Parts = request.app.state.parts
+        self.now = datetime.now(UTC)
+        self.base_url = self.parts.public_endpoint or address_of(request)
 
     def allow(self, rule: str) -> None:
         """Raises Forbidden unless the policy lets the caller do this in the project."""
         self.parts.policy.allow(self.caller, rule, {"project_id": self.project_id})
+
+    def allow_management(self, rule: str) -> None:
+        """Like `allow`, for what is administrators' alone: raises Unauthorized, as Trove does (contract 1.3)."""
+        try:
+            self.allow(rule)
+        except Forbidden as error:
+            raise Unauthorized(error.sentence) from error
 
     @property
     def _scope(self) -> str | None:
@@ -57,50 +75,116 @@ class Call:
 
     def instance(self, instance_id: str) -> Instance:
         """Raises InstanceNotFound."""
+        check_instance_id(instance_id)
         with self.read() as tx:
             return tx.instances.get(instance_id)
+
+    def serving(self, instance_id: str, capability: Capability) -> tuple[Instance, Datastore]:
+        """An instance whose database server answers and has the capability. Raises InstanceBusy or Busy (422)."""
+        instance = self.instance(instance_id)
+        datastore = self.datastore_of(instance)
+        if capability not in datastore.capabilities:
+            raise Busy(
+                f"Instance {instance.id} is {datastore.title}, which has no {capability} to manage here.",
+                code="not-in-this-datastore",
+            )
+        instance.check_serves(self.now)
+        return instance, datastore
+
+    def guest(self, instance: Instance, asked: GuestCall[Reply]) -> Reply:
+        """What the instance's guest answers. No transaction may be open meanwhile: it may take a while.
+
+        A refusal of the database server itself is the request's fault (contract 4.3): Invalid, in its words.
+        """
+        try:
+            return self.parts.guests.call(instance.address or "", asked)
+        except ArgosyError as error:
+            if error.code == "engine-error":
+                raise Invalid(error.sentence, code=error.code) from error
+            raise
 
     def datastore_of(self, instance: Instance) -> Datastore:
         return catalog.datastores()[instance.datastore]
 
-    @property
-    def base_url(self) -> str:
-        """Where the client reaches us, without a trailing slash."""
-        return self.parts.public_endpoint or str(self.request.base_url).rstrip("/")
-
     def links(self, collection: str, identity: str) -> list[dict[str, str]]:
+        quoted = quote(identity, safe="")
         return [
-            {
-                "rel": "self",
-                "href": f"{self.base_url}/v1.0/{self.project_id}/{collection}/{quote(identity, safe='')}",
-            },
-            {"rel": "bookmark", "href": f"{self.base_url}/{collection}/{quote(identity, safe='')}"},
+            {"rel": "self", "href": f"{self.base_url}/v1.0/{self.project_id}/{collection}/{quoted}"},
+            {"rel": "bookmark", "href": f"{self.base_url}/{collection}/{quoted}"},
         ]
+
+    def asks(self, parameter: str) -> str | None:
+        """A parameter of the query; None for one that is not there or empty."""
+        return self.request.query_params.get(parameter) or None
+
+    def asks_whether(self, parameter: str) -> bool | None:
+        """A parameter compared as Trove does: `true` in any case is true, anything else false (contract 1.2)."""
+        asked = self.asks(parameter)
+        return None if asked is None else asked.lower() == "true"
 
     def limit(self, *, at_most: int = PAGE) -> int:
         """The page size asked for, at most `at_most`. Raises Invalid unless it is a number from 1 up."""
-        asked = self.request.query_params.get("limit")
-        if asked is None or asked == "":
+        asked = self.asks("limit")
+        if asked is None:
             return PAGE
-        if not asked.isascii() or not asked.isdigit() or int(asked) < 1:
-            raise Invalid(f"Validation error: limit must be a whole number from 1 up, not {asked!r}.")
-        return min(int(asked), at_most)
+        return min(_number(asked, "limit", least=1), at_most)
 
     @property
     def marker(self) -> str | None:
         """The last item of the page before; clients send it quoted once more than usual (contract 3.8)."""
-        asked = self.request.query_params.get("marker")
-        return unquote(asked) if asked else None
+        asked = self.asks("marker")
+        return None if asked is None else unquote(asked)
+
+    def offset(self) -> int:
+        """The marker of lists that are paged by number. Raises Invalid unless it is a number."""
+        asked = self.marker
+        return 0 if asked is None else _number(asked, "marker", least=0)
 
     def next_link(self, marker: str) -> list[dict[str, str]]:
         """What a list carries when there is more: the same request with the marker moved."""
         query = {key: value for key, value in self.request.query_params.items() if key != "marker"}
         query["marker"] = quote(marker, safe="")
-        return [{"rel": "next", "href": f"{self.base_url}{self.request.url.path}?{urlencode(query)}"}]
+        path = quote(self.request.url.path)
+        return [{"rel": "next", "href": f"{self.base_url}{path}?{urlencode(query)}"}]
+
+    def page(
+        self, name: str, items: Sequence[Item], key: Callable[[Item], str], view: Callable[[Item], Any]
+    ) -> dict[str, Any]:
+        """A page of what a guest listed: by `key`, which is the marker too."""
+        rest = sorted(items, key=key)
+        marker = self.marker
+        if marker is not None:
+            rest = [item for item in rest if key(item) > marker]
+        limit = self.limit()
+        answer: dict[str, Any] = {name: [view(item) for item in rest[:limit]]}
+        if len(rest) > limit:
+            answer["links"] = self.next_link(key(rest[limit - 1]))
+        return answer
 
 
-async def _call(request: Request, project_id: str) -> Call:
-    return Call(request, project_id)
+def address_of(request: Request) -> str:
+    """The scheme and host the request was sent to, without a trailing slash."""
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        address, port = request.scope.get("server") or ("localhost", None)
+        host = f"{address}:{port}" if port else address
+    return f"{request.scope['scheme']}://{host}"
 
 
-Asked = Annotated[Call, Depends(_call)]
+def check_instance_id(instance_id: str) -> None:
+    """Raises InstanceNotFound for what cannot be an id, so that clients go on to look for a name."""
+    if not _UUID.fullmatch(instance_id):
+        raise InstanceNotFound(instance_id=instance_id[:255])
+
+
+def _number(text: str, what: str, *, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < least:
+        raise Invalid(f"Validation error: {what} must be a whole number from {least} up.")
+    return min(int(text), _BIGGEST_PLACE)
+
+
+async def _documented(project_id: str) -> None:
+    """Puts the project's id into the OpenAPI document; a Route makes the Call itself."""
+
+
+Asked = Annotated[Call, Depends(_documented)]

@@ -8,12 +8,17 @@ from typing import Any
 
 import structlog
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 
+from argosy.api.answers import Json
 from argosy.domain.errors import ArgosyError, Kind
 
 log = structlog.get_logger()
+
+REASONS = 10  # told of one request, at most
+LONGEST_KEY = 64
+LONGEST_PATH = 255
 
 FAULTS: dict[Kind, tuple[int, str]] = {
     Kind.INVALID: (400, "badRequest"),
@@ -30,42 +35,49 @@ FAULTS: dict[Kind, tuple[int, str]] = {
 NAMES = {406: "notAcceptable", 415: "badMediaType", **dict(FAULTS.values())}
 
 
-def fault(status: int, message: str, *, code: str | None = None) -> JSONResponse:
+def fault(status: int, message: str, *, code: str | None = None) -> Json:
     """One key named for the fault, one object; `argosy_code` is for programs, beyond Trove's own two fields."""
     body: dict[str, Any] = {"code": status, "message": message}
     if code is not None:
         body["argosy_code"] = code
-    return JSONResponse({NAMES.get(status, "instanceFault"): body}, status)
+    return Json({NAMES.get(status, "instanceFault"): body}, status)
 
 
-def of_ours(_request: Request, error: Exception) -> JSONResponse:
+async def of_ours(_request: Request, error: Exception) -> Json:
     assert isinstance(error, ArgosyError)  # noqa: S101 - registered for nothing else
     status, _ = FAULTS[error.kind]
     return fault(status, error.sentence, code=error.code)
 
 
-def of_validation(_request: Request, error: Exception) -> JSONResponse:
+async def of_validation(_request: Request, error: Exception) -> Json:
     """Each offending element by its path, with the reason; what was sent is not repeated, it may be a password."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    reasons = [f"{path_of(one['loc'])}: {one['msg']}" for one in error.errors()]
-    return fault(400, f"Validation error: {'; '.join(dict.fromkeys(reasons))}", code="invalid")
+    reasons = dict.fromkeys(
+        f"{path_of(one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+    )
+    told = list(reasons)[:REASONS]
+    if len(reasons) > REASONS:
+        told.append(f"and {len(reasons) - REASONS} more")
+    return fault(400, f"Validation error: {'; '.join(told)}", code="invalid")
 
 
 def path_of(location: Sequence[Any]) -> str:
     """A body's place as a path: instance.volume.size, instance.users[0].name."""
-    parts = [part for part in location if part != "body"]
     path = ""
-    for part in parts:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{str(part)[:LONGEST_KEY]}"
     return path.lstrip(".") or "body"
 
 
-def of_path(request: Request, _error: Exception) -> JSONResponse:
-    """An unknown path, or a known one with another method: 404 either way."""
-    return fault(404, f"The resource {request.method} {request.url.path} does not exist.")
+async def of_http(request: Request, error: Exception) -> Json:
+    """What the framework refuses. An unknown path and a known one with another method are both not found."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    if error.status_code in {404, 405}:
+        return fault(404, f"The resource {request.method} {request.url.path[:LONGEST_PATH]} does not exist.")
+    return fault(error.status_code, str(error.detail))
 
 
-def of_surprise(request: Request, error: Exception) -> JSONResponse:
+async def of_surprise(request: Request, error: Exception) -> Json:
     """What we did not foresee: the reason goes to the log under the number the client is told."""
     number = str(uuid.uuid4())
     log.error(

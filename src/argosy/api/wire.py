@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -66,6 +67,11 @@ class Wire:
 
     async def _refuse(self, scope: Scope) -> Any | None:
         """The answer for a request that goes no further, None for one that does."""
+        if "\0" in scope["path"]:
+            # No name holds one, and databases cannot be asked about it.
+            return fault(404, "The resource does not exist.")
+        if b"%00" in scope["query_string"]:
+            return fault(400, "Validation error: a query must not hold NUL characters.", code="invalid")
         below = SCOPED.match(scope["path"])
         if below is None:
             return None
@@ -128,7 +134,7 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > MAX_BODY:
-                return {"type": "http.disconnect"}
+                raise HTTPException(413, f"The body must have {MAX_BODY} bytes or less.")
             if scope.get("state", {}).get("ignore_body"):
                 message = {**message, "body": b""}
         return message

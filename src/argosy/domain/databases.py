@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from argosy.domain.errors import Invalid, Unsupported
 
@@ -41,15 +40,12 @@ class UserId:
 
     @classmethod
     def parse(cls, segment: str) -> UserId:
-        """Read a path segment, decoded once already: split at the last `@`; no or empty host means `%`.
+        """Read a path segment, decoded: split at the last `@`; without a host the whole text is the name.
 
-        Clients encode once or twice (contract 2.7), so one more decoding is tried when it changes anything.
+        Trove decodes once more, and so takes the user `a%41` for `aA`; clients encode once (contract 2.7).
         """
-        text = unquote(segment)
-        name, at, host = text.rpartition("@")
-        if not at:
-            return cls(text)
-        return cls(name, host) if host else cls(name)
+        name, _, host = segment.rpartition("@")
+        return cls(name, host) if name and host else cls(segment)
 
 
 @dataclass(frozen=True)

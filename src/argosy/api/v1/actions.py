@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, Response
-
-from argosy.api.call import Asked, Call
+from argosy.api.call import Asked, Call, check_instance_id
+from argosy.api.route import faults, resource
 from argosy.domain.errors import Failed, Invalid, Unsupported
 from argosy.domain.operations import RestartInstance
 
-router = APIRouter(tags=["instances"])
+router = resource("instances")
 
-LATER = {"resize", "promote_to_replica_source", "eject_replica_source"}
+_LATER = {
+    "resize": ("instance:resize_volume", "Resizing"),
+    "promote_to_replica_source": ("instance:promote_to_replica_source", "Promoting a replica"),
+    "eject_replica_source": ("instance:eject_replica_source", "Ejecting a replica source"),
+}
 
 
-@router.post("/instances/{instance_id}/action", status_code=202)
-def act(call: Asked, instance_id: str, body: dict[str, Any]) -> Response:
+@router.post("/instances/{instance_id}/action", status_code=202, responses=faults(400, 404, 415, 422, 501))
+def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None:
     """`{"restart": {}}` or, for an administrator, `{"reset_status": {}}`."""
     if len(body) != 1:
-        raise Invalid(f"The body must have exactly one action, it has {len(body)}.")
+        raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")
     ((action, details),) = body.items()
+    if details is not None and not isinstance(details, dict):
+        raise Invalid("Validation error: body: what an action is told must be an object.")
+    check_instance_id(instance_id)
     if action == "restart":
         _restart(call, instance_id)
     elif action == "reset_status":
-        force = isinstance(details, dict) and "force_delete" in details
+        force = "force_delete" in (details or {})
         _reset_status(call, instance_id, rule="instance:force_delete" if force else "instance:reset_status")
-    elif action in LATER:
+    elif action in _LATER:
+        rule, what = _LATER[action]
+        call.allow(rule)
         call.instance(instance_id)
-        raise Unsupported(f"The action {action} is not supported yet.")
+        raise Unsupported(f"{what} is not supported yet.")
     else:
-        raise Invalid(f"There is no action {action!r}: use restart or reset_status.")
-    return Response(status_code=202)
+        raise Invalid(f"Validation error: there is no action {action[:64]!r}: use restart or reset_status.")
 
 
 def _restart(call: Call, instance_id: str) -> None:
     call.allow("instance:restart")
     with call.write() as tx:
         instance = tx.instances.get(instance_id)
-        instance.check_can_restart(datetime.now(UTC))
+        instance.check_can_restart(call.now)
         request = RestartInstance(operation_id=str(uuid.uuid4()), instance_id=instance.id)
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
 
@@ -48,6 +54,11 @@ def _restart(call: Call, instance_id: str) -> None:
 def _reset_status(call: Call, instance_id: str, *, rule: str) -> None:
     """Let go of whatever holds the instance. Its workflow takes no further step; its status is the guest's again."""
     call.allow(rule)
+    release(call, instance_id, forget_report=True)
+
+
+def release(call: Call, instance_id: str, *, forget_report: bool) -> None:
+    """End the operation that holds the instance, if any, as failed by an administrator's reset."""
     held_by = call.instance(instance_id).operation_id
     if held_by is not None:
         # Before our own transaction: the queue writes to the same database through a connection of its own.
@@ -56,7 +67,8 @@ def _reset_status(call: Call, instance_id: str, *, rule: str) -> None:
         instance = tx.instances.get(instance_id)
         if held_by is not None and instance.operation_id == held_by:
             tx.operations.fail(held_by, Failed(f"Reset by {call.caller.user_name}.", code="reset"))
-        tx.instances.forget_report(instance_id)
+        if forget_report:
+            tx.instances.forget_report(instance_id)
         tx.events.add(
             instance.project_id, instance.id, "instance.reset", "status reset", call.caller.user_name
         )

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv4Network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    StringConstraints,
+)
 
 from argosy.domain import databases as domain
 
-Name = Annotated[StrictStr, StringConstraints(min_length=1, max_length=255)]
+NAME_MAX = 255
+
+Name = Annotated[StrictStr, StringConstraints(min_length=1, max_length=NAME_MAX)]
+ServersWord = Annotated[
+    StrictStr, StringConstraints(min_length=1, max_length=NAME_MAX, pattern=r"^[\w.@-]+$")
+]
 
 
 class Body(BaseModel):
@@ -33,16 +49,39 @@ def _reference(value: Any) -> Any:
     """An id, a number, or a URL whose last segment is the id."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError("must be an id or a URL ending in one")  # noqa: TRY004 - Pydantic reads ValueError
-    return str(value).rstrip("/").rpartition("/")[2]
+    last = str(value).rstrip("/").rpartition("/")[2]
+    if not last.isprintable():
+        raise ValueError("must be an id or a URL ending in one, without control characters")
+    return last
 
 
-Reference = Annotated[str, BeforeValidator(_reference), StringConstraints(min_length=1, max_length=255)]
+Reference = Annotated[str, BeforeValidator(_reference), StringConstraints(min_length=1, max_length=NAME_MAX)]
+
+
+def _network(value: str) -> str:
+    if not re.fullmatch(r"[\d.]{7,15}(/\d{1,2})?", value, re.ASCII):
+        raise ValueError("must be an IPv4 address or network, such as 10.0.0.0/8")
+    IPv4Network(value, strict=False)
+    return value
+
+
+def _unique(values: list[str]) -> list[str]:
+    if len(set(values)) != len(values):
+        raise ValueError("must not name one twice")
+    return values
+
+
+class AccessBody(Body, extra="forbid"):
+    is_public: StrictBool = False
+    allowed_cidrs: Annotated[
+        list[Annotated[StrictStr, AfterValidator(_network)]], AfterValidator(_unique)
+    ] = Field(default_factory=list)
 
 
 class DatabaseBody(Body):
     name: Name
-    character_set: Name | None = None
-    collate: Name | None = None
+    character_set: ServersWord | None = None
+    collate: ServersWord | None = None
 
     def to_domain(self) -> domain.Database:
         return domain.Database(self.name, self.character_set, self.collate)

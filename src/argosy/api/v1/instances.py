@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
-from datetime import UTC, datetime
-from ipaddress import IPv4Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
-from pydantic import AfterValidator, Field, StrictBool, StrictStr
+from pydantic import BeforeValidator, Field, StrictInt, StrictStr
 
-from argosy import catalog
-from argosy.api.call import Asked, Call
-from argosy.api.v1 import views
-from argosy.api.v1.bodies import Body, DatabaseBody, Reference, SizeGb, UserBody
+from argosy.api.call import Asked, Call, check_instance_id
+from argosy.api.route import faults, resource
+from argosy.api.v1 import shapes, views
+from argosy.api.v1.bodies import AccessBody, Body, DatabaseBody, Name, Reference, SizeGb, UserBody
+from argosy.api.v1.datastores import find_datastore
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
-from argosy.domain.errors import Invalid, NotFound, OverLimit, Unsupported
+from argosy.domain.errors import Failed, Invalid, NotFound, OverLimit, Unsupported
 from argosy.domain.instance import Instance, check_flavor_holds, check_name
 from argosy.domain.operations import CreateInstance, DeleteInstance
 from argosy.metadata.store import Transaction
 
-router = APIRouter(tags=["instances"])
+router = resource("instances")
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_LATER = {
+    "replica_of": "Detaching a replica",
+    "slave_of": "Detaching a replica",
+    "configuration": "Attaching configuration groups",
+    "datastore_version": "Upgrading",
+    "access": "Changing who may connect",
+}
 
 
 class VolumeBody(Body):
@@ -37,71 +45,115 @@ class DatastoreBody(Body):
     version_number: StrictStr | None = None
 
 
-def _cidr(value: str) -> str:
-    IPv4Network(value, strict=False)
-    return value
+class NicBody(Body, extra="forbid"):
+    """What clients send of networks; a platform without networks has no use for it."""
+
+    net_id: StrictStr | None = Field(default=None, alias="net-id")
+    network_id: StrictStr | None = None
+    subnet_id: StrictStr | None = None
+    ip_address: StrictStr | None = None
+    port_id: StrictStr | None = Field(default=None, alias="port-id")
+    v4_fixed_ip: StrictStr | None = Field(default=None, alias="v4-fixed-ip")
 
 
-class AccessBody(Body, extra="forbid"):
-    is_public: StrictBool = False
-    allowed_cidrs: list[Annotated[StrictStr, AfterValidator(_cidr)]] = Field(default_factory=list)
+def _id_of(value: Any) -> Any:
+    """The id, for openstacksdk sends a flavor as an id or as the object it listed."""
+    return value.get("id") or value.get("str_id") if isinstance(value, dict) else value
+
+
+def _none_as_empty(value: Any) -> Any:
+    return [] if value is None else value
+
+
+class RestorePoint(Body):
+    backup_ref: Name = Field(alias="backupRef")
+
+
+class ModuleBody(Body):
+    id: Name
 
 
 class NewInstance(Body):
-    """Trove's create; what the platform has no use for (networks, zones) is taken and left aside."""
+    """Trove's create; what the platform has no use for (networks, zones) is checked and left aside."""
 
     name: StrictStr
     flavor_ref: Reference | None = Field(default=None, alias="flavorRef")
-    flavor: Any = None  # openstacksdk's word for flavorRef
+    flavor: Annotated[Reference | None, BeforeValidator(_id_of)] = None
     volume: VolumeBody | None = None
-    databases: list[DatabaseBody] = Field(default_factory=list)
-    users: list[UserBody] = Field(default_factory=list)
-    datastore: DatastoreBody = DatastoreBody()
+    databases: Annotated[list[DatabaseBody], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
+    users: Annotated[list[UserBody], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
+    datastore: DatastoreBody | None = None
+    nics: Annotated[list[NicBody], BeforeValidator(_none_as_empty)] = Field(
+        default_factory=list, max_length=1
+    )
+    availability_zone: Name | None = None
+    region_name: Name | None = None
+    locality: Literal["affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity"] | None = None
     access: AccessBody | None = None
-    configuration: Any = None
-    restore_point: Any = Field(default=None, alias="restorePoint")
-    replica_of: Any = None
-    slave_of: Any = None
-    replica_count: Any = None
-    modules: list[Any] = Field(default_factory=list)
+    configuration: Reference | None = None
+    restore_point: RestorePoint | None = Field(default=None, alias="restorePoint")
+    replica_of: Reference | None = None
+    slave_of: Reference | None = None
+    replica_count: Annotated[StrictInt, Field(ge=1, le=3)] | None = None
+    modules: Annotated[list[ModuleBody], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
 
 
 class CreateBody(Body):
     instance: NewInstance
 
 
+class Changes(Body, extra="forbid"):
+    """The keys of either PUT or PATCH; of those that are not here yet only the names matter."""
+
+    name: StrictStr | None = None
+    replica_of: Any = None
+    slave_of: Any = None
+    configuration: Any = None
+    datastore_version: Any = None
+    access: Any = None
+
+
 class UpdateBody(Body):
-    instance: dict[str, Any]
+    instance: Changes
 
 
-@router.get("/instances")
+@router.get("/instances", response_model=shapes.Instances, responses=faults(400), openapi_extra=shapes.PAGED)
 def list_instances(call: Asked) -> dict[str, Any]:
     """The project's instances, up to 20 a page, newest first within it."""
     call.allow("instance:index")
     return _page(call, detailed=False)
 
 
-@router.get("/instances/detail")
+@router.get(
+    "/instances/detail",
+    response_model=shapes.DetailedInstances,
+    responses=faults(400),
+    openapi_extra=shapes.PAGED,
+)
 def list_instances_in_detail(call: Asked) -> dict[str, Any]:
+    """The same with everything that is known of each."""
     call.allow("instance:detail")
     return _page(call, detailed=True)
 
 
-@router.get("/instances/{instance_id}")
+@router.get("/instances/{instance_id}", response_model=shapes.ShownInstance, responses=faults(404))
 def show_instance(call: Asked, instance_id: str) -> dict[str, Any]:
+    """An instance, and what is going on with it."""
     call.allow("instance:show")
+    check_instance_id(instance_id)
     with call.read() as tx:
         instance = tx.instances.get(instance_id)
         operation = tx.operations.get(instance.operation_id) if instance.operation_id else None
     return {"instance": views.instance_detail(call, instance, call.datastore_of(instance), operation)}
 
 
-@router.post("/instances")
-def create_instance(
-    call: Asked,
-    body: CreateBody,
-    idempotency_key: Annotated[str | None, Header(max_length=255, pattern=r"^[\x21-\x7e]+$")] = None,
-) -> dict[str, Any]:
+@router.post(
+    "/instances",
+    response_model=shapes.ShownInstance,
+    responses=faults(400, 404, 409, 413, 415, 501),
+    openapi_extra=shapes.IDEMPOTENT,
+)
+def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     """Begin to make an instance, with first databases and users; 200, not 202, as Trove has it.
 
     With an `Idempotency-Key` a repeated request answers the instance that the first one made.
@@ -110,7 +162,7 @@ def create_instance(
     asked = body.instance
     _refuse_what_is_not_there(asked)
     check_name(asked.name)
-    datastore, version = _datastore(call, asked.datastore)
+    datastore, version = _datastore(call, asked.datastore or DatastoreBody())
     databases = [database.to_domain() for database in asked.databases]
     users = [user.to_domain() for user in asked.users]
     check_databases(datastore, databases)
@@ -122,18 +174,10 @@ def create_instance(
         raise Invalid(
             f"Users are given access to databases that are not in the request: {', '.join(missing)}."
         )
-    if asked.volume is None:
-        raise Invalid("Validation error: instance.volume: the size of the volume must be given.")
-    if asked.volume.size > call.parts.max_volume_gb:
-        raise OverLimit(
-            f"volume size {asked.volume.size} GB is above the {call.parts.max_volume_gb} GB allowed."
-        )
-    fingerprint = hashlib.sha256(
-        json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()
-    ).hexdigest()
-    now = datetime.now(UTC)
+    volume_gb = _volume_gb(call, asked)
+    key, fingerprint = _idempotency(call, body)
     with call.parts.store.write(call.project_id) as tx:
-        made = tx.idempotent_requests.find(idempotency_key, fingerprint) if idempotency_key else None
+        made = tx.idempotent_requests.find(key, fingerprint) if key else None
         if made is not None:
             return {"instance": views.instance_detail(call, tx.instances.get(made), datastore)}
         instance = Instance(
@@ -143,10 +187,10 @@ def create_instance(
             datastore=datastore.name,
             version=version.name,
             flavor_id=_flavor(tx, asked, datastore, version),
-            volume_gb=asked.volume.size,
-            created_at=now,
-            updated_at=now,
-            access=(asked.access or AccessBody()).model_dump(),
+            volume_gb=volume_gb,
+            created_at=call.now,
+            updated_at=call.now,
+            access=_access(asked.access),
         )
         tx.instances.add(instance)
         request = CreateInstance(
@@ -170,48 +214,62 @@ def create_instance(
             ),
         )
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
-        if idempotency_key:
-            tx.idempotent_requests.remember(idempotency_key, fingerprint, instance.id)
+        if key:
+            tx.idempotent_requests.remember(key, fingerprint, instance.id)
         instance = tx.instances.get(instance.id)
     return {"instance": views.instance_detail(call, instance, datastore)}
 
 
-@router.put("/instances/{instance_id}", status_code=202)
-@router.patch("/instances/{instance_id}", status_code=202)
-def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> Response:
+@router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 501))
+@router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 501))
+def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
     """Rename. The other changes Trove knows are refused by name until they are here."""
     call.allow("instance:update")
-    unknown = sorted(
-        set(body.instance)
-        - {"name", "replica_of", "slave_of", "configuration", "datastore_version", "access"}
-    )
-    if unknown:
-        raise Invalid(f"Validation error: instance: unknown properties {', '.join(unknown)}.")
-    later = sorted(set(body.instance) - {"name"})
-    if later:
-        raise Unsupported(f"Changing {', '.join(later)} of an instance is not supported yet.")
+    check_instance_id(instance_id)
+    asked = body.instance.model_fields_set
     with call.write() as tx:
         instance = tx.instances.get(instance_id)
-        if "name" in body.instance:
-            tx.instances.rename(instance.id, check_name(body.instance["name"]))
-    return Response(status_code=202)
+        # An empty object detaches the configuration group (contract 2.1), and there is none attached.
+        later = sorted(_LATER[name] for name in asked & _LATER.keys())
+        if later:
+            raise Unsupported(f"{' and '.join(dict.fromkeys(later))} is not supported yet.")
+        if "name" in asked:
+            tx.instances.rename(instance.id, check_name(body.instance.name))
 
 
-@router.delete("/instances/{instance_id}", status_code=202)
-def delete_instance(call: Asked, instance_id: str) -> Response:
-    """Begin to delete; the instance shows SHUTDOWN and then is not found."""
+@router.delete("/instances/{instance_id}", status_code=202, responses=faults(404, 422))
+def delete_instance(call: Asked, instance_id: str) -> None:
+    """Begin to delete; the instance shows SHUTDOWN and then is not found. One being made is left alone (422).
+
+    An operation under way is given up for it, as deletion is allowed in any other state (contract 2.1).
+    """
     call.allow("instance:delete")
+    held_by, kind = _held_by(call, instance_id)
+    if kind == DeleteInstance.kind:
+        return
+    if held_by is not None and kind != CreateInstance.kind:
+        # Before our own transaction: the queue writes to the same database through a connection of its own.
+        call.parts.store.queue.cancel(held_by)
     with call.write() as tx:
         instance = tx.instances.get(instance_id)
-        instance.check_can_delete(datetime.now(UTC))
+        if held_by is not None and instance.operation_id == held_by and kind != CreateInstance.kind:
+            reason = Failed(f"Given up: {call.caller.user_name} deletes the instance.", code="deleted")
+            tx.operations.fail(held_by, reason)
+            instance = tx.instances.get(instance_id)
+        instance.check_can_delete(call.now)
         request = DeleteInstance(operation_id=str(uuid.uuid4()), instance_id=instance.id)
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
-    return Response(status_code=202)
+
+
+def _held_by(call: Call, instance_id: str) -> tuple[str | None, str | None]:
+    instance = call.instance(instance_id)
+    return instance.operation_id, instance.operation_kind
 
 
 def _page(call: Call, *, detailed: bool) -> dict[str, Any]:
+    limit = call.limit()
     with call.read_project() as tx:
-        page, more = tx.instances.page(call.limit(), call.marker)
+        page, more = tx.instances.page(limit, call.marker)
     view = views.instance_detail if detailed else views.instance_summary
     newest_first = sorted(page, key=lambda instance: instance.created_at, reverse=True)
     answer: dict[str, Any] = {"instances": [view(call, one, call.datastore_of(one)) for one in newest_first]}
@@ -224,13 +282,40 @@ def _refuse_what_is_not_there(asked: NewInstance) -> None:
     if asked.replica_of or asked.slave_of:
         raise Unsupported("Replicas are not supported yet.")
     if asked.replica_count not in (None, 1):
-        raise Invalid("replica_count needs replica_of.")
+        raise Invalid("Validation error: instance.replica_count: it needs replica_of.")
     if asked.restore_point:
         raise Unsupported("Restoring a backup is not supported yet.")
     if asked.configuration:
         raise Unsupported("Configuration groups are not supported yet.")
     if asked.modules:
         raise Unsupported("Modules are not supported.")
+
+
+def _volume_gb(call: Call, asked: NewInstance) -> int:
+    if asked.volume is None:
+        raise Invalid("Validation error: instance.volume: the size of the volume must be given.")
+    if asked.volume.size > call.parts.max_volume_gb:
+        raise OverLimit(
+            f"The volume is larger than the {call.parts.max_volume_gb} GB that one may have at most."
+        )
+    return asked.volume.size
+
+
+def _access(asked: AccessBody | None) -> dict[str, Any]:
+    if asked is None:
+        return {"is_public": False}
+    return asked.model_dump(exclude=set() if asked.allowed_cidrs else {"allowed_cidrs"})
+
+
+def _idempotency(call: Call, body: CreateBody) -> tuple[str | None, str]:
+    """The request's key, if any, and what tells its body from another. Raises Invalid."""
+    key = call.request.headers.get("idempotency-key")
+    if key is None:
+        return None, ""
+    if not _KEY.fullmatch(key):
+        raise Invalid("Validation error: Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    asked = json.dumps(body.model_dump(mode="json"), sort_keys=True)
+    return key, hashlib.sha256(asked.encode()).hexdigest()
 
 
 def _datastore(call: Call, asked: DatastoreBody) -> tuple[Datastore, Version]:
@@ -243,24 +328,11 @@ def _datastore(call: Call, asked: DatastoreBody) -> tuple[Datastore, Version]:
                 raise Invalid(f"Version {wanted} of {datastore.name} is not offered any more.")
             return datastore, version
     offered = ", ".join(version.name for version in datastore.versions if version.active)
-    raise Invalid(f"Datastore {datastore.name} has no version {wanted!r}: choose one of {offered}.")
-
-
-def find_datastore(name_or_id: str) -> Datastore:
-    """Raises NotFound."""
-    for datastore in catalog.datastores().values():
-        if name_or_id in (datastore.name, datastore.id):
-            return datastore
-    raise NotFound(
-        f"Datastore {name_or_id!r} cannot be found: choose one of {', '.join(catalog.datastores())}."
-    )
+    raise Invalid(f"Datastore {datastore.name} has no version {wanted[:255]!r}: choose one of {offered}.")
 
 
 def _flavor(tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version) -> str:
-    reference = asked.flavor_ref
-    if reference is None and asked.flavor is not None:
-        given = asked.flavor.get("id") if isinstance(asked.flavor, dict) else asked.flavor
-        reference = str(given).rstrip("/").rpartition("/")[2] if given is not None else None
+    reference = asked.flavor_ref or asked.flavor
     if reference is None:
         raise Invalid("Validation error: instance.flavorRef: the flavor must be given.")
     try:

@@ -20,7 +20,7 @@ def date(at: datetime) -> str:
 
 def instance_summary(call: Call, instance: Instance, datastore: Datastore) -> dict[str, Any]:
     """The short view, as in lists."""
-    shown = instance.shown(datetime.now(UTC))
+    shown = instance.shown(call.now)
     view: dict[str, Any] = {
         "id": instance.id,
         "name": instance.name,
@@ -36,7 +36,12 @@ def instance_summary(call: Call, instance: Instance, datastore: Datastore) -> di
     if instance.address is not None:
         view["ip"] = [instance.address]
         view["addresses"] = [
-            {"address": instance.address, "type": "private", "network": "local", "port": datastore.port}
+            {
+                "address": instance.address,
+                "type": "private",
+                "network": instance.platform.get("name", "local"),
+                "port": datastore.port,
+            }
         ]
     if call.caller.is_admin:
         view["tenant_id"] = instance.project_id
@@ -70,7 +75,7 @@ def instance_detail(
         view["encrypted_rpc_messaging"] = True
     view["argosy"] = {
         "port": datastore.port,
-        "meaning": instance.shown(datetime.now(UTC)).meaning,
+        "meaning": instance.shown(call.now).meaning,
         "operation": None if operation is None else operation_view(operation),
         **instance.platform,
     }

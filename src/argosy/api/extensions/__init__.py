@@ -1,0 +1,1 @@
+"""What Trove never had: operations, events, images, and the authority behind databases' certificates."""

@@ -1,0 +1,212 @@
+"""/datastores: what can be had, its versions, and what may be set in them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from argosy import catalog
+from argosy.api.call import Asked, Call
+from argosy.api.route import faults, resource
+from argosy.api.v1 import shapes
+from argosy.api.v1.flavors import flavor_view
+from argosy.domain.datastore import Datastore, DebianSource, Version
+from argosy.domain.errors import Invalid, NotFound
+from argosy.domain.instance import Flavor
+
+router = resource("datastores")
+
+_VERSION = "/datastores/{datastore}/versions/{version}"
+_BY_ID = "/datastores/versions/{version_id}"
+
+
+def find_datastore(name_or_id: str) -> Datastore:
+    """Raises NotFound."""
+    for datastore in catalog.datastores().values():
+        if name_or_id in (datastore.name, datastore.id):
+            return datastore
+    raise NotFound(
+        f"Datastore {name_or_id[:255]!r} cannot be found: choose one of {', '.join(catalog.datastores())}."
+    )
+
+
+@router.get("/datastores", response_model=shapes.Datastores, responses=faults())
+def list_datastores(call: Asked) -> dict[str, Any]:
+    """The datastores there are, with the versions that can be had."""
+    call.allow("datastore:index")
+    shown = [one for one in catalog.datastores().values() if _versions(call, one)]
+    return {"datastores": [_view(call, one, _versions(call, one)) for one in shown]}
+
+
+@router.get(_BY_ID, response_model=shapes.ShownVersion, responses=faults(404), name="show_version_by_id")
+def show_version_by_id(call: Asked, version_id: str) -> dict[str, Any]:
+    """A version by its id alone."""
+    call.allow("datastore:version_show_by_uuid")
+    datastore, version = _version_by_id(version_id)
+    return {"version": _version_view(call, datastore, version)}
+
+
+@router.get(_BY_ID + "/parameters", response_model=shapes.Parameters, responses=faults(404))
+def list_parameters_by_version(call: Asked, version_id: str) -> dict[str, Any]:
+    """What may be set in a configuration group of the version."""
+    call.allow("configuration-parameter:index_by_version")
+    _version_by_id(version_id)
+    return {"configuration-parameters": []}
+
+
+@router.get(_BY_ID + "/parameters/{name}", response_model=shapes.Parameter, responses=faults(404))
+def show_parameter_by_version(call: Asked, version_id: str, name: str) -> dict[str, Any]:
+    """One of them, bare."""
+    call.allow("configuration-parameter:show_by_version")
+    _version_by_id(version_id)
+    raise _no_parameter(name)
+
+
+@router.get("/datastores/{datastore}", response_model=shapes.ShownDatastore, responses=faults(404))
+def show_datastore(call: Asked, datastore: str) -> dict[str, Any]:
+    """A datastore by name or id, with the versions that can be had."""
+    call.allow("datastore:show")
+    found = find_datastore(datastore)
+    return {"datastore": _view(call, found, [one for one in found.versions if one.active])}
+
+
+@router.delete("/datastores/{datastore}", status_code=202, responses=faults(400, 404))
+def delete_datastore(call: Asked, datastore: str) -> None:
+    """Refused while it has versions, and those of the catalog stay: 400."""
+    call.allow("datastore:delete")
+    found = find_datastore(datastore)
+    raise Invalid(f"Datastore {found.name} has versions: {', '.join(one.name for one in found.versions)}.")
+
+
+@router.get("/datastores/{datastore}/versions", response_model=shapes.Versions, responses=faults(404))
+def list_versions(call: Asked, datastore: str) -> dict[str, Any]:
+    """The versions of a datastore that can be had; for an administrator, all."""
+    call.allow("datastore:version_index")
+    found = find_datastore(datastore)
+    return {"versions": [_version_view(call, found, one) for one in _versions(call, found)]}
+
+
+@router.get(_VERSION, response_model=shapes.ShownVersion, responses=faults(400, 404))
+def show_version(call: Asked, datastore: str, version: str) -> dict[str, Any]:
+    """A version by name or id."""
+    call.allow("datastore:version_show")
+    found, known = _version(datastore, version)
+    return {"version": _version_view(call, found, known)}
+
+
+@router.get(_VERSION + "/parameters", response_model=shapes.Parameters, responses=faults(400, 404))
+def list_parameters(call: Asked, datastore: str, version: str) -> dict[str, Any]:
+    """What may be set in a configuration group of the version."""
+    call.allow("configuration-parameter:index")
+    _version(datastore, version)
+    return {"configuration-parameters": []}
+
+
+@router.get(_VERSION + "/parameters/{name}", response_model=shapes.Parameter, responses=faults(400, 404))
+def show_parameter(call: Asked, datastore: str, version: str, name: str) -> dict[str, Any]:
+    """One of them, bare."""
+    call.allow("configuration-parameter:show")
+    _version(datastore, version)
+    raise _no_parameter(name)
+
+
+@router.get(_VERSION + "/flavors", response_model=shapes.Flavors, responses=faults(400, 404))
+def list_version_flavors(call: Asked, datastore: str, version: str) -> dict[str, Any]:
+    """The flavors with enough memory for the version."""
+    call.allow("datastore:list_associated_flavors")
+    _, known = _version(datastore, version)
+    with call.read() as tx:
+        flavors = [one for one in tx.flavors.all() if _holds(one, known)]
+    return {"flavors": [flavor_view(call, one) for one in flavors]}
+
+
+@router.get(_VERSION + "/volume-types", response_model=shapes.VolumeTypes, responses=faults(400, 404))
+def list_version_volume_types(call: Asked, datastore: str, version: str) -> dict[str, Any]:
+    """Kinds of volume to choose from; there is one kind, so none is named."""
+    call.allow("datastore:list_associated_volume_types")
+    _version(datastore, version)
+    return {"volume_types": []}
+
+
+def _holds(flavor: Flavor, version: Version) -> bool:
+    return flavor.memory_mb >= version.min_memory_mb
+
+
+def _versions(call: Call, datastore: Datastore) -> list[Version]:
+    return [one for one in datastore.versions if one.active or call.caller.is_admin]
+
+
+def _version(datastore: str, name_or_id: str) -> tuple[Datastore, Version]:
+    """Raises Invalid for an unknown name, NotFound for an unknown id (contract 2.15)."""
+    found = find_datastore(datastore)
+    for version in found.versions:
+        if name_or_id in (version.name, version.id):
+            return found, version
+    sentence = f"Datastore {found.name} has no version {name_or_id[:255]!r}."
+    if _is_uuid(name_or_id):
+        raise NotFound(sentence)
+    raise Invalid(sentence)
+
+
+def _version_by_id(version_id: str) -> tuple[Datastore, Version]:
+    for datastore in catalog.datastores().values():
+        for version in datastore.versions:
+            if version.id == version_id:
+                return datastore, version
+    raise NotFound(f"Datastore version {version_id[:255]!r} cannot be found.")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_parameter(name: str) -> NotFound:
+    return NotFound(f"Configuration parameter {name[:255]!r} cannot be found.")
+
+
+def _view(call: Call, datastore: Datastore, versions: list[Version]) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "id": datastore.id,
+        "name": datastore.name,
+        "links": call.links("datastores", datastore.id),
+        "versions": [_short_version_view(call, one) for one in versions],
+        "argosy": {
+            "title": datastore.title,
+            "port": datastore.port,
+            "capabilities": sorted(datastore.capabilities),
+            "guarantees": list(datastore.guarantees),
+        },
+    }
+    default = datastore.version(datastore.default_version)
+    if default in versions:
+        view["default_version"] = default.id
+    return view
+
+
+def _version_view(call: Call, datastore: Datastore, version: Version) -> dict[str, Any]:
+    return {**_short_version_view(call, version), "datastore": datastore.id}
+
+
+def _short_version_view(call: Call, version: Version) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "id": version.id,
+        "name": version.name,
+        "version": version.name,
+        "links": call.links("datastores/versions", version.id),
+    }
+    if call.caller.is_admin:
+        source = version.sources[0] if version.sources else None
+        packages = source.packages if isinstance(source, DebianSource) else ()
+        view |= {
+            "active": version.active,
+            "packages": ", ".join(packages),
+            "image": None,
+            "image_tags": [],
+            "registry_ext": None,
+            "repl_strategy": None,
+        }
+    return view

@@ -1,0 +1,108 @@
+"""Trove's paths whose features are not here yet: they answer 501 with a sentence, and find what does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from argosy.api.call import Asked
+from argosy.api.route import resource
+from argosy.domain.errors import NotFound, Unsupported
+
+router = resource("not yet")
+
+_OF_AN_INSTANCE = {
+    "/backups": (["GET"], "instance:backups", "Backups are"),
+    "/configuration": (["GET"], "instance:configuration", "Showing the default configuration is"),
+    "/log": (["GET", "POST"], "instance:guest_log_list", "Reading the logs of an instance is"),
+    "/ssl": (["GET", "POST"], "instance:extension:ssl:show", "Choosing certificates is"),
+    "/modules": (["GET", "POST"], "instance:module_list", "Modules are"),
+    "/modules/{module_id}": (["DELETE"], "instance:module_remove", "Modules are"),
+}
+_COLLECTIONS = {
+    "/backups": (["GET", "POST"], "backup:index", "Backups are"),
+    "/backup_strategies": (["GET", "POST", "DELETE"], "backup_strategy:index", "Backups are"),
+    "/configurations": (["GET", "POST"], "configuration:index", "Configuration groups are"),
+    "/clusters": (["GET", "POST"], "cluster:index", "Clusters are"),
+    "/modules": (["GET", "POST"], "module:index", "Modules are"),
+    "/mgmt/quotas/{one}": (["GET", "PUT"], "quota:show", "Quotas are"),
+}
+# Nothing can be in these collections, and clients that look for a name go on at a 404.
+_SINGLE = {
+    "/backups/{one}": (["GET", "DELETE"], "backup:show", "Backup"),
+    "/configurations/{one}": (["GET", "PUT", "PATCH", "DELETE"], "configuration:show", "Configuration group"),
+    "/configurations/{one}/instances": (["GET"], "configuration:instances", "Configuration group"),
+    "/clusters/{one}": (["GET", "POST", "DELETE"], "cluster:show", "Cluster"),
+    "/clusters/{one}/root": (["GET", "POST"], "cluster:extension:root:index", "Cluster"),
+    "/modules/{one}": (["GET", "PUT", "DELETE"], "module:show", "Module"),
+    "/modules/{one}/instances": (["GET", "PUT"], "module:instances", "Module"),
+}
+_MANAGEMENT = {
+    "/mgmt/datastore-versions": (["GET", "POST"], "mgmt:datastore_version:index", "Managing versions is"),
+    "/mgmt/datastore-versions/{one}": (
+        ["GET", "PATCH", "DELETE"],
+        "mgmt:datastore_version:show",
+        "Managing versions is",
+    ),
+    "/mgmt/datastores/versions/{one}/parameters": (
+        ["GET", "POST"],
+        "mgmt:configuration_parameter:index",
+        "Managing parameters is",
+    ),
+    "/mgmt/datastores/versions/{one}/parameters/{name}": (
+        ["GET", "PUT", "DELETE"],
+        "mgmt:configuration_parameter:show",
+        "Managing parameters is",
+    ),
+    "/mgmt/clusters": (["GET"], "mgmt:cluster:index", "Clusters are"),
+    "/mgmt/clusters/{one}": (["GET"], "mgmt:cluster:show", "Clusters are"),
+    "/mgmt/clusters/{one}/action": (["POST"], "mgmt:cluster:action", "Clusters are"),
+}
+
+
+def _of_an_instance(rule: str, what: str) -> Callable[..., None]:
+    def refuse(call: Asked, instance_id: str, module_id: str = "") -> None:  # noqa: ARG001 - a path's
+        call.allow(rule)
+        call.instance(instance_id)
+        raise Unsupported(f"{what} not supported yet.")
+
+    return refuse
+
+
+def _collection(rule: str, what: str) -> Callable[..., None]:
+    def refuse(call: Asked, one: str = "") -> None:  # noqa: ARG001 - a path's
+        call.allow(rule)
+        raise Unsupported(f"{what} not supported yet.")
+
+    return refuse
+
+
+def _single(rule: str, what: str) -> Callable[..., None]:
+    def refuse(call: Asked, one: str) -> None:
+        call.allow(rule)
+        raise NotFound(f"{what} {one[:255]} cannot be found.")
+
+    return refuse
+
+
+def _management(rule: str, what: str) -> Callable[..., None]:
+    def refuse(call: Asked, one: str = "", name: str = "") -> None:  # noqa: ARG001 - a path's
+        call.allow_management(rule)
+        raise Unsupported(f"{what} not supported yet.")
+
+    return refuse
+
+
+for _paths, _refusal, _above in (
+    (_OF_AN_INSTANCE, _of_an_instance, "/instances/{instance_id}"),
+    (_COLLECTIONS, _collection, ""),
+    (_SINGLE, _single, ""),
+    (_MANAGEMENT, _management, ""),
+):
+    for _path, (_methods, _rule, _what) in _paths.items():
+        router.add_api_route(
+            _above + _path,
+            _refusal(_rule, _what),
+            methods=_methods,
+            include_in_schema=False,
+            response_model=None,
+        )

@@ -1,0 +1,327 @@
+"""What answers look like, for the OpenAPI document alone: routes return plain dicts of these shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+def _parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
+_PAGE = [
+    _parameter("limit", "How many at most, from 1 up.", type="integer", minimum=1),
+    _parameter("marker", "Where the page before ended, from its `next` link.", type="string"),
+]
+PAGED: dict[str, Any] = {"parameters": _PAGE}
+PAGED_OF_INSTANCE: dict[str, Any] = {
+    "parameters": [*_PAGE, _parameter("instance_id", "Those of this instance alone.", type="string")]
+}
+IDEMPOTENT: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "The same key with the same body within a day answers what the first request made.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        }
+    ]
+}
+
+
+class Link(BaseModel):
+    rel: str
+    href: str
+
+
+class Page(BaseModel):
+    links: list[Link] | None = Field(default=None, description="The next page; absent on the last one.")
+
+
+class FlavorReference(BaseModel):
+    id: str
+    links: list[Link]
+
+
+class DatastoreReference(BaseModel):
+    type: str
+    version: str
+    version_number: str | None = None
+
+
+class Volume(BaseModel):
+    size: int = Field(description="GB, which are GiB.")
+    used: float | None = None
+    used_percent: float | None = None
+
+
+class Address(BaseModel):
+    address: str
+    type: str
+    network: str | None = None
+
+
+class Access(BaseModel):
+    is_public: bool
+    allowed_cidrs: list[str] | None = None
+
+
+class FaultOfInstance(BaseModel):
+    message: str
+    created: str
+    details: str | None
+
+
+class Operation(BaseModel):
+    id: str
+    instance_id: str | None
+    kind: str
+    state: str
+    step: int
+    steps: int
+    doing: str
+    requested_by: str
+    created: str
+    started: str | None
+    ended: str | None
+    error_code: str | None
+    error: str | None
+
+
+class Beyond(BaseModel):
+    """What Trove never told."""
+
+    port: int
+    meaning: str
+    operation: Operation | None = None
+    name: str | None = Field(default=None, description="The platform.")
+    limits: dict[str, str] | None = None
+
+
+class Instance(BaseModel):
+    id: str
+    name: str
+    status: str
+    operating_status: str
+    links: list[Link]
+    flavor: FlavorReference
+    datastore: DatastoreReference
+    region: str
+    access: Access
+    volume: Volume
+    ip: list[str] | None = None
+    addresses: list[Address] | None = None
+    tenant_id: str | None = Field(default=None, description="For administrators.")
+
+
+class DetailedInstance(Instance):
+    created: str
+    updated: str
+    service_status_updated: str | None = None
+    fault: FaultOfInstance | None = None
+    server_id: str | None = Field(default=None, description="For administrators.")
+    volume_id: str | None = Field(default=None, description="For administrators.")
+    encrypted_rpc_messaging: bool | None = Field(default=None, description="For administrators.")
+    argosy: Beyond
+
+
+class ManagedInstance(DetailedInstance):
+    server: dict[str, Any] | None
+    service_status: str
+    deleted: bool
+    deleted_at: str | None
+    task_description: str
+
+
+class Instances(Page):
+    instances: list[Instance]
+
+
+class DetailedInstances(Page):
+    instances: list[DetailedInstance]
+
+
+class ManagedInstances(Page):
+    instances: list[ManagedInstance]
+
+
+class ShownInstance(BaseModel):
+    instance: DetailedInstance
+
+
+class ShownManagedInstance(BaseModel):
+    instance: ManagedInstance
+
+
+class RootHistory(BaseModel):
+    id: str
+    enabled: str
+    user: str
+
+
+class ShownRootHistory(BaseModel):
+    root_history: RootHistory
+
+
+class DatabaseName(BaseModel):
+    name: str
+
+
+class Databases(Page):
+    databases: list[DatabaseName]
+
+
+class User(BaseModel):
+    name: str
+    host: str
+    databases: list[DatabaseName]
+
+
+class Users(Page):
+    users: list[User]
+
+
+class ShownUser(BaseModel):
+    user: User
+
+
+class RootEnabled(BaseModel):
+    rootEnabled: bool  # noqa: N815 - Trove's
+
+
+class RootUser(BaseModel):
+    name: str
+    password: str
+
+
+class Root(BaseModel):
+    user: RootUser
+
+
+class Version(BaseModel):
+    id: str
+    name: str
+    version: str
+    links: list[Link]
+    datastore: str | None = None
+
+
+class Datastore(BaseModel):
+    id: str
+    name: str
+    links: list[Link]
+    versions: list[Version]
+    default_version: str | None = None
+    argosy: dict[str, Any]
+
+
+class Datastores(BaseModel):
+    datastores: list[Datastore]
+
+
+class ShownDatastore(BaseModel):
+    datastore: Datastore
+
+
+class Versions(BaseModel):
+    versions: list[Version]
+
+
+class ShownVersion(BaseModel):
+    version: Version
+
+
+class Parameter(BaseModel):
+    name: str
+    datastore_version_id: str
+    restart_required: bool
+    type: str
+    min: int | None = None
+    max: int | None = None
+
+
+class Parameters(BaseModel):
+    configuration_parameters: list[Parameter] = Field(alias="configuration-parameters")
+
+
+class Flavor(BaseModel):
+    id: int | None
+    str_id: str
+    name: str
+    ram: int = Field(description="MiB.")
+    vcpus: int
+    disk: int
+    ephemeral: int
+    links: list[Link]
+
+
+class Flavors(BaseModel):
+    flavors: list[Flavor]
+
+
+class ShownFlavor(BaseModel):
+    flavor: Flavor
+
+
+class VolumeType(BaseModel):
+    id: str
+    name: str
+    is_public: bool
+    description: str | None
+
+
+class VolumeTypes(BaseModel):
+    volume_types: list[VolumeType]
+
+
+class ShownVolumeType(BaseModel):
+    volume_type: VolumeType
+
+
+class Limits(BaseModel):
+    limits: list[dict[str, Any]]
+
+
+class Operations(Page):
+    operations: list[Operation]
+
+
+class ShownOperation(BaseModel):
+    operation: Operation
+
+
+class Event(BaseModel):
+    id: int
+    instance_id: str | None
+    at: str
+    kind: str
+    message: str
+    actor: str
+
+
+class Events(Page):
+    events: list[Event]
+
+
+class Image(BaseModel):
+    datastore: str
+    version: str
+    phase: str = Field(description="absent, pulling, ready or failed")
+    detail: str
+    source: str | None
+    updated: str
+
+
+class Images(BaseModel):
+    images: list[Image]
+
+
+class Authority(BaseModel):
+    pem: str
+
+
+class ShownAuthority(BaseModel):
+    certificate_authority: Authority
