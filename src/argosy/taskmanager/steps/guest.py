@@ -2,52 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from dbos import DBOS
 
 from argosy.domain.errors import BY_KIND, GuestUnreachable, Kind
-from argosy.domain.operations import CreateInstance, Request
+from argosy.domain.operations import CreateInstance, DeleteInstance, Request, RestartInstance
 from argosy.rpc.messages import Database, Job, JobState, NewUser, Phase, Prepare, Restart, Stop
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps import servers
 
 WAIT_S = 2.0
+JOB_TRIES = 450  # turns of WAIT_S: a quarter of an hour
+# A booting guest answers within a second, so it is asked often at first; one that has died is booted again.
+EAGER_TRIES, EAGER_S = 40, 0.05
+PATIENT_TRIES, PATIENT_S = 120, 1.0
+BOOT_AGAIN_EVERY = 10
+
+_Step = Callable[[Any, str], JobState]
 
 
 def prepare(asked: CreateInstance, address: str) -> None:
     """Have the database server made and started, with its first databases and users. Raises what the guest raised."""
-    _finish(_prepare, asked, address, tries=450)
+    _finish(_prepare, asked, address)
 
 
-def restart(asked: Request, address: str) -> None:
-    _finish(_restart, asked, address, tries=450)
+def restart(asked: RestartInstance, address: str) -> None:
+    _finish(_restart, asked, address)
 
 
-def stop_cleanly(asked: Request, address: str) -> None:
+def stop_cleanly(asked: DeleteInstance, address: str) -> None:
     """Ask for a clean stop; a guest that is not there any more, or cannot, does not hold its deletion up."""
     for _ in range(15):
         if _stop(asked, address).phase is not Phase.RUNNING:
             return
 
 
-def _finish(step: object, asked: Request, address: str, *, tries: int) -> None:
-    silent = 0
-    for _ in range(tries):
-        state: JobState = step(asked, address)  # type: ignore[operator] # a DBOS step
+def _finish(step: _Step, asked: Request, address: str) -> None:
+    """Run a guest's job to its end, through deaths of the guest. Raises what the job raised, or GuestUnreachable.
+
+    Counts tries instead of reading the clock: a replay must take the same turns.
+    """
+    running = silent = 0
+    while running < JOB_TRIES:
+        state = step(asked, address)
         if state.phase is Phase.SUCCEEDED:
             return
         if state.phase is Phase.FAILED:
             kind = BY_KIND[Kind(state.error_kind or Kind.FAILED)]
             raise kind(state.error or "The guest failed without a reason.", code=state.error_code)
-        silent = silent + 1 if state.phase is Phase.UNREACHABLE else 0
-        if silent > SILENT_TRIES:
+        if state.phase is Phase.RUNNING:
+            running += 1
+            silent = 0
+            continue
+        silent += 1
+        if silent > EAGER_TRIES + PATIENT_TRIES:
             raise GuestUnreachable(f"{state.doing} Its log is agent.log in the instance's directory.")
-        if state.phase is Phase.UNREACHABLE:
-            DBOS.sleep(SILENT_EVERY_S)
-    raise GuestUnreachable(f"The guest at {address} did not finish in {tries * WAIT_S / 60:.0f} minutes.")
-
-
-# A guest that boots answers within a second here; one that died is booted again by a sweep.
-SILENT_EVERY_S = 0.05
-SILENT_TRIES = 1200
+        if silent >= EAGER_TRIES and (silent - EAGER_TRIES) % BOOT_AGAIN_EVERY == 0:
+            servers.boot_again(asked.instance_id)
+        DBOS.sleep(EAGER_S if silent <= EAGER_TRIES else PATIENT_S)
+    raise GuestUnreachable(f"The guest at {address} did not finish in {JOB_TRIES * WAIT_S / 60:.0f} minutes.")
 
 
 @DBOS.step(name="guest.prepare")
@@ -66,12 +81,12 @@ def _prepare(asked: CreateInstance, address: str) -> JobState:
 
 
 @DBOS.step(name="guest.restart")
-def _restart(asked: Request, address: str) -> JobState:
+def _restart(asked: RestartInstance, address: str) -> JobState:
     return _run(asked, address, Restart(job_id=asked.operation_id, wait_s=WAIT_S))
 
 
 @DBOS.step(name="guest.stop")
-def _stop(asked: Request, address: str) -> JobState:
+def _stop(asked: DeleteInstance, address: str) -> JobState:
     return _run(asked, address, Stop(job_id=asked.operation_id, wait_s=WAIT_S))
 
 

@@ -59,6 +59,12 @@ def boot(instance_id: str, address: str) -> None:
     )
 
 
+@DBOS.step(name="servers.boot_again")
+def boot_again(instance_id: str) -> bool:
+    """Boot a server that has died; one that runs is left alone. Says whether it had."""
+    return bool(parts().platform.servers.heal([instance_id]))
+
+
 @DBOS.step(name="servers.note_limits")
 def note_limits(instance_id: str) -> None:
     """Write down which limits the platform enforces, for `show`."""
