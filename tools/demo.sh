@@ -12,7 +12,12 @@ unset OS_CLOUD OS_CLIENT_CONFIG_FILE OS_AUTH_URL
 bold='' dim='' red='' off=''
 if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' off=$'\e[0m'; fi
 title() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
-run() { printf '%s$ argosy %s%s\n' "$dim" "$(printf '%q ' "$@")" "$off"; "$argosy" "$@"; }
+run() {
+  local shown='' word
+  for word; do case $word in *[!a-zA-Z0-9_./:=@%+-]*) shown+=" '$word'" ;; *) shown+=" $word" ;; esac; done
+  printf '%s$ argosy%s%s\n' "$dim" "$shown" "$off"
+  "$argosy" "$@"
+}
 
 title "Starting Argosy"
 run up --detach || exit 1
@@ -53,8 +58,8 @@ demo() {
   if run connect "$name" -c "$query"; then served+=("$name"); else missing+=("$datastore"); fi
 }
 
-visits='create table if not exists visits (at timestamp default current_timestamp);
-insert into visits values (default); select count(*) as visits, version() from visits'
+visits='create table if not exists visits (at timestamp default current_timestamp); '
+visits+='insert into visits values (default); select count(*) as visits from visits'
 demo demo-postgresql postgresql "$visits" --database shop --user ann
 demo demo-mariadb mariadb "$visits" --database shop --user ann
 demo demo-valkey valkey 'INCR visits' --user ann

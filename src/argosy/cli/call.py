@@ -19,6 +19,7 @@ from argosy.cli.output import Output
 if TYPE_CHECKING:
     from argosy.cli.credentials import Credentials
     from argosy.client import Argosy, Cloud
+    from argosy.client.models import Instance
 
 _PANEL = "Options of every command"
 _SHARED: dict[str, Any] = {
@@ -98,6 +99,13 @@ class Call:
     def images(self) -> Path | None:
         """Where the software of the datastores is, when the server is here."""
         return homes.images(self.home) if self.is_local else None
+
+    def has_tls(self, instance: Instance) -> bool:
+        """Whether its server has TLS: the software it runs from tells."""
+        mine = (instance.datastore, instance.version)
+        return all(
+            image.has_tls for image in self.argosy.images.all() if (image.datastore, image.version) == mine
+        )
 
     @property
     def database_ca(self) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 import typer
 
 from argosy.cli.call import Call, command
+from argosy.cli.instances import Timeout, Wait
 
 PANEL = "What can be had"
 
@@ -17,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="The software of the datastores, as this Argosy has it.", no_args_is_help=True)
     app.add_typer(group, name="images", rich_help_panel=PANEL)
     command(group, "list", examples=("argosy images list",))(images)
+    command(group, "pull", administers=True, examples=("argosy images pull mariadb 11.8",))(pull)
 
 
 def datastores(call: Call) -> int:
@@ -52,20 +54,41 @@ def flavors(call: Call) -> int:
 
 
 def images(call: Call) -> int:
-    """Which software is there, ready for a create to start from at once."""
+    """Which software is there. A create of a version that is not there fetches it first."""
     call.out.table(
         call.argosy.images.all(),
         {
-            "Datastore": lambda each: each["datastore"],
-            "Version": lambda each: each["version"],
-            "State": lambda each: each["state"],
-            "": _detail,
+            "Datastore": lambda each: each.datastore,
+            "Version": lambda each: each.version,
+            "State": lambda each: each.phase,
+            "From": lambda each: each.source,
+            "": lambda each: each.detail,
         },
-        name=lambda each: f"{each['datastore']} {each['version']}",
-        nothing="No images.",
+        name=lambda each: f"{each.datastore} {each.version}",
+        nothing="Nothing was fetched yet. Make it ready ahead: argosy images pull postgresql 17",
     )
     return 0
 
 
-def _detail(image: dict[str, Any]) -> str:
-    return str(image.get("detail") or "")
+def pull(
+    call: Call,
+    datastore: Annotated[str, typer.Argument(metavar="DATASTORE")],
+    version: Annotated[str, typer.Argument(metavar="VERSION")],
+    wait: Wait = True,
+    timeout: Timeout = None,
+) -> int:
+    """Fetch the software of a version ahead of its first instance. For administrators."""
+    from argosy.cli import progress
+
+    operation = call.argosy.images.pull(datastore, version)
+    what = f"{datastore} {version}"
+    if not wait:
+        call.out.result(operation, f"{what} is being fetched.", name=operation.id)
+        return 0
+    progress.watch(call, call.argosy.operations.watch(operation, timeout), "Fetching", what)
+    image = next(
+        each for each in call.argosy.images.all() if (each.datastore, each.version) == (datastore, version)
+    )
+    note = "" if image.has_tls else ", without TLS"
+    call.out.result(image, f"{what} is there, from {image.source}{note}.", name=operation.id)
+    return 0

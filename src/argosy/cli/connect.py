@@ -73,7 +73,7 @@ def connect(
     known = call.credentials.of(instance.id)
     key, database = _choose(call, instance, known, user, database)
     login = user_of(key)[0]
-    tls = programs.has_tls(instance, call.images)
+    tls = call.has_tls(instance)
     if call.out.as_json:
         call.out.json(_facts(call, instance, login, database, tls=tls))
         return 0

@@ -36,7 +36,7 @@ def operations(call: Call, name: Name = None, at_most: AtMost = 20) -> int:
     call.out.table(
         call.argosy.operations.recent(_instance_id(call, name), at_most),
         {
-            "Instance": lambda each: names.get(each.instance_id, each.instance_id),
+            "Instance": lambda each: names.get(each.instance_id or "", each.instance_id),
             "Operation": lambda each: each.kind,
             "State": lambda each: each.state,
             "": _how_far,

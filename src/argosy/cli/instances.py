@@ -139,7 +139,7 @@ def _tell_made(
         return
     if not waited:
         call.out.result(None, f"{made.name} is being made: see `argosy show {made.name}`.")
-    fields = _fields(call, made, size, next(iter(databases), None))
+    fields = _fields(call, made, size, next(iter(databases), None), brief=True)
     fields["Databases"] = databases
     for user in users:
         secret = user["password"]
@@ -258,28 +258,28 @@ def _sizes(call: Call) -> dict[str, Flavor]:
     return {each.id: each for each in call.argosy.flavors.all()}
 
 
-def _fields(call: Call, instance: Instance, size: Flavor | None, database: str | None) -> dict[str, Any]:
+def _fields(
+    call: Call, instance: Instance, size: Flavor | None, database: str | None, *, brief: bool = False
+) -> dict[str, Any]:
+    """For people; `brief` leaves out what is not news of an instance just made."""
     from rich.text import Text
 
-    from argosy.cli.output import ago, status_text
+    from argosy.cli.output import ago, cell
 
     fields: dict[str, Any] = {
         "Name": instance.name,
         "Id": instance.id,
-        "Status": Text.assemble(
-            status_text(instance.state), f": {instance.meaning}" if instance.meaning else ""
-        ),
+        "Status": Text.assemble(cell(instance.state), f": {instance.meaning}" if instance.meaning else ""),
         "Datastore": f"{instance.datastore} {instance.version}"
         + (f" ({instance.version_number})" if instance.version_number != instance.version else ""),
         "Flavor": instance.flavor_id if size is None else f"{size.name}, {size.memory_mb} MB, {_cpus(size)}",
         "Volume": _volume(instance),
         "Address": _address(instance),
-        "Created": f"{ago(instance.created)} ({instance.created:%Y-%m-%d %H:%M:%S} UTC)"
-        if instance.created
-        else "",
     }
-    for what, how in instance.limits.items():
-        fields[f"Limit, {what}"] = how
+    if not brief:
+        if instance.created is not None:
+            fields["Created"] = f"{ago(instance.created)} ({instance.created:%Y-%m-%d %H:%M:%S} UTC)"
+        fields.update({f"Limit, {what}": how for what, how in instance.limits.items()})
     operation = instance.operation
     if operation is not None:
         step = f", step {operation.step} of {operation.steps}" if operation.steps else ""
@@ -299,7 +299,7 @@ def _url(call: Call, instance: Instance, database: str | None) -> str | None:
     from argosy.cli.credentials import user_of
 
     known = next(iter(call.credentials.of(instance.id)), None)
-    tls = programs.has_tls(instance, call.images)
+    tls = call.has_tls(instance)
     return programs.url(
         instance, user_of(known)[0] if known else None, database=database, tls=tls, ca=call.database_ca
     )

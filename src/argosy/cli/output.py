@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.table import Table
 
 # A table that is not for a terminal is never cut or wrapped.
 _WIDE = 400
@@ -72,8 +72,8 @@ class Output:
                 no_wrap=column == "Id",
             )
         for item in items:
-            table.add_row(*(_cell(read(item)) for read in columns.values()))
-        self._console().print(table)
+            table.add_row(*(cell(read(item)) for read in columns.values()))
+        self._print(table)
 
     def fields(self, item: Any, fields: dict[str, Any], *, name: str) -> None:
         """One thing, a line a field; empty ones are left out."""
@@ -90,8 +90,8 @@ class Output:
         table.add_column(overflow="fold")
         for field, value in fields.items():
             if value not in (None, "", []):
-                table.add_row(field, _cell(value))
-        self._console().print(table)
+                table.add_row(field, cell(value))
+        self._print(table)
 
     def result(self, item: Any, sentence: str, *, name: str | None = None) -> None:
         """What a change came to: a sentence for people."""
@@ -101,7 +101,7 @@ class Output:
             if name is not None:
                 print(name)
         else:
-            self._console().print(_cell(sentence), soft_wrap=True)
+            print(sentence)
 
     def json(self, value: Any) -> None:
         print(json.dumps(value, indent=2, ensure_ascii=False))
@@ -126,10 +126,16 @@ class Output:
         if hint:
             console.print(Text(hint), soft_wrap=True)
 
-    def _console(self) -> Console:
+    def _print(self, table: Table) -> None:
         from rich.console import Console
 
-        return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+        if sys.stdout.isatty():
+            Console(highlight=False).print(table)
+            return
+        console = Console(highlight=False, width=_WIDE, no_color=True)
+        with console.capture() as caught:
+            console.print(table)
+        print("\n".join(line.rstrip() for line in caught.get().splitlines()))
 
 
 def plain(value: Any) -> Any:
@@ -159,7 +165,7 @@ def span_of(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """As a table shows it; never as markup, since names may hold brackets."""
     from rich.text import Text
 
@@ -169,7 +175,3 @@ def _cell(value: Any) -> Any:
         return value
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return Text(text, style=_COLOURS.get(text.split(" ")[0] if text else "", ""))
-
-
-def status_text(state: str) -> Any:
-    return _cell(state)

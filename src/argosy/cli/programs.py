@@ -6,7 +6,6 @@ of its owner's alone, or where a program takes no file, into its environment, wh
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -71,17 +70,6 @@ def find(instance: Instance, images: Path | None) -> str | None:
                 if os.access(path, os.X_OK):
                     return str(path)
     return next(filter(None, map(shutil.which, program.names)), None)
-
-
-def has_tls(instance: Instance, images: Path | None) -> bool:
-    """What the API says of the instance, else what the image it runs from says, else yes."""
-    if instance.tls is None and images is not None:
-        manifest = images / f"{instance.datastore}-{instance.version}" / "manifest.json"
-        try:
-            return bool(json.loads(manifest.read_text(encoding="utf-8")).get("tls", True))
-        except (OSError, ValueError):
-            return True
-    return instance.tls is not False
 
 
 def missing(instance: Instance) -> ClientError:

@@ -11,16 +11,19 @@ from argosy.client.models import Instance, Operation
 
 def follow(call: Call, instance: Instance, verb: str, timeout_s: float | None) -> None:
     """Wait for the instance's latest operation; raises its failure, or TimedOut."""
-    seen = call.argosy.operations.follow(instance.id, timeout_s)
+    watch(call, call.argosy.operations.follow(instance.id, timeout_s), verb, instance.name)
+
+
+def watch(call: Call, seen: Iterable[Operation], verb: str, name: str) -> None:
     if call.out.quiet:
         for _ in seen:
             pass
     elif sys.stderr.isatty():
-        _live(seen, f"{verb} {instance.name}")
+        _live(seen, f"{verb} {name}")
     else:
         for operation in seen:
             if not operation.has_ended:
-                print(_line(instance.name, operation), file=sys.stderr, flush=True)
+                print(_line(name, operation), file=sys.stderr, flush=True)
 
 
 def _line(name: str, operation: Operation) -> str:

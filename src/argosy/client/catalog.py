@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import quote
 
 from argosy.client.errors import Ambiguous, NotFound
-from argosy.client.models import Datastore, Flavor
+from argosy.client.models import Datastore, Flavor, Image, Operation
 from argosy.client.session import Session
 
 
@@ -50,14 +49,14 @@ class Images:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def all(self) -> list[dict[str, Any]]:
-        return list(self._session.get("/images")["images"])
+    def all(self) -> list[Image]:
+        """Those that were ever asked for."""
+        return [Image.read(shown) for shown in self._session.get("/images")["images"]]
 
-    def pull(self, datastore: str, version: str) -> dict[str, Any]:
-        """Begin to fetch one; ready or under way is left alone."""
+    def pull(self, datastore: str, version: str) -> Operation:
+        """Begin to fetch one; what is ready is left alone."""
         asked = {"image": {"datastore": datastore, "version": version}}
-        answer: dict[str, Any] = self._session.post("/images", asked)
-        return answer
+        return Operation.read(self._session.post("/images", asked)["operation"])
 
 
 def certificate_authority(session: Session) -> str:

@@ -36,19 +36,23 @@ class Operations:
         return newest[0]
 
     def follow(self, instance_id: str, timeout_s: float | None = None) -> Iterator[Operation]:
-        """The instance's latest operation, now and each time it changed, up to its success.
+        """The instance's latest operation, as `watch` tells of it."""
+        return self.watch(self.latest(instance_id), timeout_s)
+
+    def watch(self, operation: Operation, timeout_s: float | None = None) -> Iterator[Operation]:
+        """An operation now and each time it changed, up to its success.
 
         Raises OperationFailed with its reason, or TimedOut while it still goes on.
         """
         began = time.monotonic()
-        seen = self.latest(instance_id)
+        seen = operation
         yield seen
         pause_s = _FIRST_PAUSE_S
         while not seen.has_ended:
             if timeout_s is not None and time.monotonic() - began > timeout_s:
                 raise TimedOut(
                     f"Not done after {timeout_s:.0f} s, and going on: {seen.doing or seen.state}. "
-                    f"Look again with `argosy operations {instance_id}`."
+                    "`argosy operations` tells how it ends."
                 )
             time.sleep(pause_s)
             now = self.get(seen.id)

@@ -17,10 +17,10 @@ def time_of(text: str | None) -> datetime | None:
 
 @dataclass(frozen=True)
 class Operation:
-    """One heavy request and how far it is: step `step` of `steps`, in words."""
+    """One heavy request and how far it is: step `step` of `steps`, in words. A pull of an image has no instance."""
 
     id: str
-    instance_id: str
+    instance_id: str | None
     kind: str
     state: str
     step: int
@@ -84,7 +84,6 @@ class Instance:
     port: int | None
     region: str | None
     platform: str | None
-    tls: bool | None
     limits: dict[str, str] = field(default_factory=dict)
     operation: Operation | None = None
     fault: Fault | None = None
@@ -131,7 +130,6 @@ class Instance:
             port=ours.get("port") or (addresses[0].get("port") if addresses else None),
             region=shown.get("region"),
             platform=ours.get("name"),
-            tls=ours.get("tls"),
             limits=dict(ours.get("limits") or {}),
             operation=None if operation is None else Operation.read(operation),
             fault=None
@@ -216,3 +214,31 @@ class Flavor:
     @classmethod
     def read(cls, shown: dict[str, Any]) -> Flavor:
         return cls(shown["str_id"], shown["name"], shown["ram"], shown["vcpus"])
+
+
+@dataclass(frozen=True)
+class Image:
+    """The software of a datastore version: absent, pulling, ready or failed, and what it was made from."""
+
+    datastore: str
+    version: str
+    phase: str
+    detail: str | None
+    source: str | None
+    updated: datetime | None
+
+    @property
+    def has_tls(self) -> bool:
+        """The wheels' servers were built without."""
+        return not (self.source or "").startswith("wheel")
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Image:
+        return cls(
+            shown["datastore"],
+            shown["version"],
+            shown["phase"],
+            shown.get("detail"),
+            shown.get("source"),
+            time_of(shown.get("updated")),
+        )
