@@ -8,7 +8,7 @@ from typing import Any
 from dbos import DBOS
 
 from argosy.domain.errors import BY_KIND, GuestUnreachable, Kind
-from argosy.domain.operations import CreateInstance, DeleteInstance, Request, RestartInstance
+from argosy.domain.operations import CreateInstance, DeleteInstance, InstanceRequest, Request, RestartInstance
 from argosy.rpc.messages import Database, Job, JobState, NewUser, Phase, Prepare, Restart, Stop
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import servers
@@ -39,7 +39,7 @@ def stop_cleanly(asked: DeleteInstance, address: str) -> None:
             return
 
 
-def _finish(step: _Step, asked: Request, address: str) -> None:
+def _finish(step: _Step, asked: InstanceRequest, address: str) -> None:
     """Run a guest's job to its end, through deaths of the guest. Raises what the job raised, or GuestUnreachable.
 
     Counts tries instead of reading the clock: a replay must take the same turns.
