@@ -1,0 +1,58 @@
+"""Servers that the tests of a worker share: one with the API alone, one whole with two databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from argosy.domain.instance import Flavor
+from argosy.metadata.store import Store
+from tests.support.server import Client, Server, running
+
+FLAVORS = [Flavor("1", "db.tiny", 256, 1), Flavor("2", "db.small", 512, 1), Flavor("tiny-64", "tiny", 64, 1)]
+
+
+@dataclass
+class Api:
+    """The API without the rest, its database at hand: what a task manager or a guest would write, a test writes."""
+
+    server: Server
+    store: Store
+    demo: Client
+    admin: Client
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[Api]:
+    with running("api") as server:
+        store = Store(server.settings.database_url)
+        try:
+            with store.write() as tx:
+                tx.flavors.publish(FLAVORS)
+            yield Api(server, store, server.client("demo"), server.client("admin"))
+        finally:
+            store.close()
+
+
+@dataclass
+class Live:
+    """A whole server with a PostgreSQL and a MariaDB instance of demo's, as they were shown when healthy."""
+
+    server: Server
+    demo: Client
+    admin: Client
+    instances: dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    with running() as server:
+        demo = server.client("demo")
+        instances = {
+            "postgresql": server.create(demo, "pg", "postgresql"),
+            "mariadb": server.create(demo, "maria", "mariadb"),
+        }
+        yield Live(server, demo, server.client("admin"), instances)
