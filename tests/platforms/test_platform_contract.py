@@ -16,9 +16,9 @@ from argosy.domain.errors import OutOfSpace
 from tests.support.local_platform import LocalSite, wait_until
 
 
-@pytest.fixture(params=["local"])
-def site() -> Iterator[LocalSite]:
-    site = LocalSite()
+@pytest.fixture(params=["local", "local, without a nursery"])
+def site(request: pytest.FixtureRequest) -> Iterator[LocalSite]:
+    site = LocalSite(fork_agents=request.param == "local")
     try:
         yield site
     finally:

@@ -64,11 +64,13 @@ class LocalSite:
         volumes: Literal["real", "directory", "auto"] = "auto",
         limits: Literal["auto", "none"] = "auto",
         addresses: IPv4Network | None = None,
+        fork_agents: bool = True,
     ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="argosy-test-", dir="/var/tmp"))
         self.home.chmod(0o755)
         self.volumes = volumes
         self.limits = limits
+        self.fork_agents = fork_agents
         self.network = addresses or network()
         os.environ["PYTHONPATH"] = f"{ROOT}:{ROOT}/src"
         self.ids: list[str] = []
@@ -86,6 +88,7 @@ class LocalSite:
             ),
             volumes=self.volumes,
             limits=self.limits,
+            fork_agents=self.fork_agents,
         )
 
     def restart(self) -> None:
@@ -167,7 +170,9 @@ class LocalSite:
             found += [f"cgroup {path}" for path in top.glob(f"*/{instance_id}")]
         found += [f"file {path}" for path in (self.home / "instances").glob(f"*{instance_id}*")]
         found += [
-            f"link {link}" for link in (self.home / "run").iterdir() if instance_id in str(link.readlink())
+            f"link {link}"
+            for link in (self.home / "run").iterdir()
+            if link.is_symlink() and instance_id in str(link.readlink())
         ]
         return found
 
@@ -177,4 +182,5 @@ class LocalSite:
     def close(self) -> None:
         for instance_id in {*self.ids, *self.platform.servers.leftovers([])}:
             self.destroy(instance_id)
+        self.platform.wind_down()
         shutil.rmtree(self.home)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import socketserver
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from argosy import marks
 from argosy.domain.guest import GuestConfig
 from argosy.engines.host import Account, Host
 from argosy.engines.process import ServerProcess
@@ -36,8 +38,15 @@ def place_of(config: GuestConfig) -> Host:
     )
 
 
-def main() -> None:
-    config = GuestConfig.read(Path(sys.argv[sys.argv.index("--config") + 1]))
+def preload() -> None:
+    """All is imported above."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    words = sys.argv if arguments is None else arguments
+    config = GuestConfig.read(Path(words[words.index("--config") + 1]))
+    if "--hold" in words and not marks.hold(Path(words[words.index("--hold") + 1])):
+        sys.exit("another agent runs")
     for key in (config.rpc_ca, config.rpc_certificate, config.rpc_key):
         Path(key).read_text()
     host = place_of(config)

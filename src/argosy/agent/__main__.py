@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
+import pkgutil
 import signal
+import ssl
+import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+from argosy import engines, marks
 from argosy.agent.calls import Calls, application
 from argosy.agent.log import set_up
 from argosy.agent.reporter import Reporter
@@ -55,16 +61,27 @@ def describe(config: GuestConfig, engine: Engine, supervisor: Supervisor) -> Gue
     return report
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(
+def preload() -> None:
+    """Import what agents import as they go, for the nursery."""
+    for package in pkgutil.iter_modules(engines.__path__):
+        if package.ispkg:
+            importlib.import_module(f"{engines.__name__}.{package.name}")
+    # uvicorn and asyncio import the rest of themselves when they are used.
+    TlsServer(None, "", 0, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    "".encode("idna")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
         prog="argosy-agent", description="The guest agent of one database server."
     )
-    arguments.add_argument(
-        "--config", type=Path, required=True, help="the guest.json written by the platform"
-    )
-    config = GuestConfig.read(arguments.parse_args().config)
+    parser.add_argument("--config", type=Path, required=True, help="the guest.json written by the platform")
+    parser.add_argument("--hold", type=Path, help="a file to hold; one agent can, a second one ends")
+    asked = parser.parse_args(arguments)
     set_up()
-    serve(config)
+    if asked.hold and not marks.hold(asked.hold):
+        sys.exit(f"Another agent holds {asked.hold}.")
+    serve(GuestConfig.read(asked.config))
 
 
 def serve(config: GuestConfig) -> None:

@@ -93,9 +93,11 @@ class ControlPlane:
         from argosy.taskmanager.parts import Parts
 
         host, port = self.settings.conductor_listen
+        platform = self.platform()
+        platform.warm_up()
         parts = Parts(
             store=self.store,
-            platform=self.platform(),
+            platform=platform,
             guests=self.guests,
             control=self.control,
             database=self.database,

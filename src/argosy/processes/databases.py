@@ -40,5 +40,6 @@ def stop_all(settings: Settings) -> Iterator[tuple[str, str]]:
             instances = tx.instances.all()
         with ThreadPoolExecutor(8) as pool:
             yield from pool.map(stop, instances)
+        platform.wind_down()
     finally:
         plane.close()

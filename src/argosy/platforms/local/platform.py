@@ -12,6 +12,7 @@ from argosy.domain.instance import Flavor
 from argosy.platforms.base import Images, Servers, Volumes
 from argosy.platforms.local.accounts import check_mapped
 from argosy.platforms.local.addresses import Addresses
+from argosy.platforms.local.agents import Agents
 from argosy.platforms.local.cgroups import Groups
 from argosy.platforms.local.home import Home
 from argosy.platforms.local.images import LocalImages
@@ -42,27 +43,35 @@ class LocalPlatform:
         volumes: Kind = "auto",
         limits: Literal["auto", "none"] = "auto",
         ports: Iterable[int] = (),
+        fork_agents: bool = True,
     ) -> None:
         """Raises PlatformError, saying what to do, for a home or machine that cannot serve.
 
         `ports` are those of the engines: an address where another program has one is passed over. Where
-        PYTHONPATH is set, agents get it too.
+        PYTHONPATH is set, agents get it too. With `fork_agents` a nursery keeps their code loaded.
         """
         check_mapped()
         place = Home(home)
         addresses = Addresses(place, network, ports)
         groups = Groups.find(place) if limits == "auto" else "limits are switched off by configuration"
-        # -s -P: neither a user's own packages nor the working directory come into an agent.
-        agent = [str(python or sys.executable), "-s", "-P", "-m", agent_module]
+        self._agents = Agents(place, str(python or sys.executable), agent_module, forked=fork_agents)
         self._flavors = list(flavors)
         self._volumes = LocalVolumes(place, addresses, volumes)
-        self._servers = LocalServers(place, addresses, self._volumes, images, groups, agent)
+        self._servers = LocalServers(place, addresses, self._volumes, images, groups, self._agents)
         self.images = images
         self.servers = self._servers
         self.volumes = self._volumes
 
     def flavors(self) -> list[Flavor]:
         return list(self._flavors)
+
+    def warm_up(self) -> None:
+        """Begin what makes the next server start quickly; returns at once."""
+        self._agents.warm_up()
+
+    def wind_down(self) -> None:
+        """End what runs for no instance in particular; what is needed of it starts again by itself."""
+        self._agents.end_nursery()
 
     def stop(self, instance_id: str) -> None:
         """End everything of an instance that runs and unmount its volume; `heal` brings it back.

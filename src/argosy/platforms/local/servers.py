@@ -8,15 +8,12 @@ found again whatever was killed in between.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from argosy import marks
@@ -25,24 +22,11 @@ from argosy.domain.guest import GuestConfig
 from argosy.platforms.base import Server, ServerRequest
 from argosy.platforms.local.accounts import Account, account_of
 from argosy.platforms.local.addresses import Addresses, bound
+from argosy.platforms.local.agents import Agents
 from argosy.platforms.local.cgroups import Groups
 from argosy.platforms.local.home import Home, Place, make_directory, write_file
 from argosy.platforms.local.images import LocalImages
 from argosy.platforms.local.volumes import LocalVolumes
-
-_AGENT = "agent"
-
-# A shell joins the groups before it becomes the agent, so that no agent ever runs outside of them. The agent
-# is the last to be killed for want of memory (root may ask for that); it puts the servers it starts back to normal.
-_LAUNCH = """
-umask 027
-cd /
-unset PWD OLDPWD
-while [ "$1" != -- ]; do echo $$ > "$1" || exit 1; shift; done
-shift
-{ echo -900 > /proc/$$/oom_score_adj; } 2>/dev/null || :
-exec "$@"
-"""
 
 _log = logging.getLogger(__name__)
 
@@ -57,17 +41,15 @@ class LocalServers:
         volumes: LocalVolumes,
         images: LocalImages,
         groups: Groups | str,
-        agent: Sequence[str],
+        agents: Agents,
     ) -> None:
-        """`groups` may say instead why there are none; `agent` starts the agent, given `--config FILE` behind it."""
+        """`groups` may say instead why there are none."""
         self._home = home
         self._addresses = addresses
         self._volumes = volumes
         self._images = images
         self._groups = groups
-        self._agent_command = agent
-        self._children: set[int] = set()
-        self._children_lock = threading.Lock()
+        self._agents = agents
 
     def reserve(self, instance_id: str) -> str:
         place = self._home.place(instance_id)
@@ -81,7 +63,7 @@ class LocalServers:
             # Nothing is started before guest.json is written, so without it there is nothing to look for.
             if not place.guest.exists():
                 self._check_port(address, request.port)
-            elif self._agent(place) is not None:
+            elif self._agents.find(place) is not None:
                 return Server(request.instance_id, address, running=True)
             self._write(place, address, request)
             self._start(place, lock)
@@ -92,7 +74,7 @@ class LocalServers:
         address = place.reserved()
         if address is None or not place.guest.exists():
             return None
-        return Server(instance_id, address, running=self._agent(place) is not None)
+        return Server(instance_id, address, running=self._agents.find(place) is not None)
 
     def limits(self, instance_id: str) -> dict[str, str]:
         place = self._home.place(instance_id)
@@ -112,7 +94,7 @@ class LocalServers:
         if not place.root.exists():
             return
         with place.held():
-            agent = self._agent(place)
+            agent = self._agents.find(place)
             if agent is not None:
                 self._end(lambda: {agent.pid} if agent.alive else set(), timeout_s=5)
             self._end(lambda: self._pids(instance_id), timeout_s)
@@ -147,7 +129,7 @@ class LocalServers:
                 continue
             try:
                 with place.held() as lock:
-                    if place.guest.exists() and self._agent(place) is None:
+                    if place.guest.exists() and self._agents.find(place) is None:
                         self._start(place, lock)
                         healed.append(instance_id)
             except (ArgosyError, OSError) as error:
@@ -228,69 +210,11 @@ class LocalServers:
         join: list[Path] = []
         if isinstance(self._groups, Groups):
             join = self._groups.make(place.instance_id, memory_mb=config.memory_mb, vcpus=config.vcpus)
-        command = [*self._agent_command, "--config", str(place.guest)]
-        with open(
-            place.logs / "agent.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600)
-        ) as log:
-            pid = os.posix_spawn(
-                "/bin/sh",
-                ["sh", "-c", _LAUNCH, "sh", *map(str, join), "--", *command],
-                self._environment(place),
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
-                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these, and children would too
-            )
-        with self._children_lock:
-            self._children.add(pid)
-        self._remember(place, pid)
-
-    def _environment(self, place: Place) -> dict[str, str]:
-        environment = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": str(place.run),
-            "LC_ALL": "C.UTF-8",
-            marks.INSTANCE: place.instance_id,
-            marks.ROLE: _AGENT,
-        }
-        if "PYTHONPATH" in os.environ:
-            environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
-        return environment
-
-    def _agent(self, place: Place) -> marks.Process | None:
-        """The running agent; whoever started it."""
-        self._reap()
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            stored = json.loads(place.pid_file.read_text())
-            known = marks.Process(int(stored["pid"]), int(stored["started_at"]))
-            # Ticks are counted from boot, so after another one they may name a stranger.
-            if stored["boot"] == _boot() and known.alive:
-                return known
-        for pid in marks.marked(
-            {marks.INSTANCE: place.instance_id, marks.ROLE: _AGENT, "HOME": str(place.run)}
-        ):
-            with contextlib.suppress(OSError):
-                # Anybody may put our marks on a process of their own.
-                if Path(f"/proc/{pid}").stat().st_uid == os.geteuid():
-                    return self._remember(place, pid)
-        return None
-
-    def _remember(self, place: Place, pid: int) -> marks.Process | None:
-        ticks = marks.started_at(pid)
-        if ticks is None:
-            return None
-        process = marks.Process(pid, ticks)
-        text = json.dumps({**asdict(process), "boot": _boot()})
-        write_file(place.pid_file, text, 0o600, Account(os.geteuid(), os.getegid()))
-        return process
+        self._agents.start(place, lock, join)
 
     def _pids(self, instance_id: str) -> set[int]:
         """Every living process of the instance."""
-        self._reap()
+        self._agents.reap()
         found = marks.with_descendants(marks.marked({marks.INSTANCE: instance_id}))
         if isinstance(self._groups, Groups):
             found |= self._groups.pids(instance_id)
@@ -307,7 +231,7 @@ class LocalServers:
 
     def _kill(self, place: Place) -> None:
         """Kill all at once, the agent first: it would start its server again."""
-        agent = self._agent(place)
+        agent = self._agents.find(place)
         if agent is not None:
             _send(agent.pid, signal.SIGKILL)
         if isinstance(self._groups, Groups):
@@ -337,22 +261,11 @@ class LocalServers:
             seen |= left
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.1)
-            self._reap()
+            self._agents.reap()
 
     def _remove_groups(self, instance_id: str) -> None:
         if isinstance(self._groups, Groups):
             self._groups.remove(instance_id)
-
-    def _reap(self) -> None:
-        """Let the kernel forget agents of ours that have ended."""
-        with self._children_lock:
-            for pid in list(self._children):
-                try:
-                    ended = os.waitpid(pid, os.WNOHANG)[0] == pid
-                except ChildProcessError:
-                    ended = True
-                if ended:
-                    self._children.discard(pid)
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -365,7 +278,3 @@ def _remove(entry: Path) -> None:
         shutil.rmtree(entry)
     else:
         entry.unlink(missing_ok=True)
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
