@@ -48,6 +48,7 @@ class Supervisor:
         self._ended = threading.Event()
         self._died_at: deque[float] = deque(maxlen=CRASHES)
         self._failed_starts = 0
+        self._last_words = ""
         self.service = Service.NEW
 
     @property
@@ -87,10 +88,14 @@ class Supervisor:
         if seen is not self.service:
             log.info("service changed", extra={"before": self.service.value, "now": seen.value})
             self.service = seen
+            if seen is Service.CRASHED:
+                self._record("server.crashed", f"The database server does not stay up: {self._last_words}")
             self._changed()
 
     def run(self) -> None:
         """The keeper's loop, until `end`."""
+        # A server that an earlier agent left running is known from now on, so that its death is one.
+        self.check()
         while not self._ended.is_set():
             if self.wanted is Wanted.RUNNING and self._engine.server.pid is not None:
                 # Wakes the moment the server dies.
@@ -110,11 +115,12 @@ class Supervisor:
         if self.wanted is Wanted.RUNNING and self._engine.server.pid is None:
             if self.service in (Service.HEALTHY, Service.BLOCKED):
                 self._died_at.append(time.monotonic())
-                tail = self._engine.server.log_tail(3)
+                self._last_words = self._engine.server.log_tail(3)
                 self._record(
-                    "server.died", f"The database server died and is started again. Its last words: {tail}"
+                    "server.died",
+                    f"The database server died and is started again. Its last words: {self._last_words}",
                 )
-                log.error("server died", extra={"log_tail": tail})
+                log.error("server died", extra={"log_tail": self._last_words})
                 self.check()
             self._revive()
         self.check()
@@ -124,11 +130,10 @@ class Supervisor:
             self._engine.start()
         except ArgosyError as error:
             self._failed_starts += 1
+            self._last_words = error.sentence
             log.warning(
                 "server does not start", extra={"attempt": self._failed_starts, "error": error.sentence}
             )
-            if self._failed_starts == CRASHES:
-                self._record("server.crashed", f"The database server does not stay up: {error.sentence}")
         else:
             self._failed_starts = 0
             self._record("server.restarted", "The database server was started again after it had died.")
