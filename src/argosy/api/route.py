@@ -52,9 +52,12 @@ _ALWAYS = (401, 403, 500)
 
 def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The failures of a route for its documentation: those of every route, and these."""
+    told: dict[int | str, str] = {status: FAULTS[status] for status in sorted({*_ALWAYS, *statuses})}
+    # FastAPI documents a 422 of its own, which no route gives, where there is no default.
+    told["default"] = "any other failure"
     return {
-        status: {"model": dict[str, Fault], "description": FAULTS[status]}
-        for status in sorted({*_ALWAYS, *statuses})
+        status: {"model": dict[str, Fault], "description": description}
+        for status, description in told.items()
     }
 
 
