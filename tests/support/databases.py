@@ -7,8 +7,8 @@ from typing import Any
 
 from argosy import catalog
 from argosy.engines.host import Account, Host, TlsFiles
-from tests.support.engines import Session, adapter_for
-from tests.support.server import Server
+from tests.support.engines import Refused, Session, adapter_for
+from tests.support.server import Server, wait_until
 
 NOWHERE = Path("/nonexistent")
 
@@ -16,7 +16,22 @@ NOWHERE = Path("/nonexistent")
 def connected(
     argosy: Server, instance: dict[str, Any], user: str, password: str, database: str | None = None
 ) -> Session:
-    """A session of a user with an instance, its certificate verified. Raises Refused."""
+    """A session of a user with an instance, its certificate verified; a server that is just starting is waited for."""
+
+    def session() -> Session | None:
+        try:
+            return connect(argosy, instance, user, password, database)
+        except Refused:
+            return None
+
+    found: Session = wait_until(f"{user} gets into {instance['name']}", session, 30)
+    return found
+
+
+def connect(
+    argosy: Server, instance: dict[str, Any], user: str, password: str, database: str | None = None
+) -> Session:
+    """The same at the first try. Raises Refused."""
     datastore = catalog.datastores()[instance["datastore"]["type"]]
     ca = argosy.home / "database-ca.crt"
     host = Host(
