@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -52,10 +53,10 @@ def main() -> int:
         return 1
 
 
-def _run(settings: Settings, parts: tuple[str, ...]) -> int:
+def _run(settings: Settings, parts: tuple[str, ...]) -> NoReturn:
     from argosy.processes.run import run
 
-    return run(settings, parts)
+    run(settings, parts)
 
 
 def _detach(settings: Settings, timeout_s: float = 60) -> int:

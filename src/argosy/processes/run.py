@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 import uvicorn
@@ -18,8 +19,8 @@ from argosy.settings import Settings
 log = structlog.get_logger()
 
 
-def run(settings: Settings, parts: tuple[str, ...]) -> int:
-    """Raises home.Running when another process of this home has one of the parts."""
+def run(settings: Settings, parts: tuple[str, ...]) -> NoReturn:
+    """Ends the process when it is told to. Raises home.Running when another process of this home has one of the parts."""
     _log_as_json()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,8 +47,11 @@ def run(settings: Settings, parts: tuple[str, ...]) -> int:
     finally:
         for part in reversed(started):
             part.stop()
-        plane.close()
-    return 0
+        log.info("ended", parts=parts)
+    # Workflows are made to be interrupted at any line, and taken up by the next process. Taking the database
+    # away from under them in an orderly way would look to them like failure.
+    logging.shutdown()
+    os._exit(0)
 
 
 def welcome(settings: Settings) -> str:

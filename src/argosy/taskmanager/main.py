@@ -52,5 +52,5 @@ class TaskManager:
         threading.Thread(target=sweeps.run, args=(self._ended,), name="sweeps", daemon=True).start()
 
     def stop(self) -> None:
+        """Sweep no more. Workflows run on until the process ends, and are taken up by the next."""
         self._ended.set()
-        DBOS.destroy(workflow_completion_timeout_sec=0)
