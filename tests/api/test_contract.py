@@ -23,6 +23,8 @@ DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 Make = Callable[..., str]
 
+NOBODY = "00000000-0000-4000-8000-000000000000"  # an id that nothing has
+
 
 @pytest.fixture
 def make(api: Api) -> Iterator[Make]:
@@ -196,7 +198,7 @@ def test_an_instance_without_a_server_has_no_addresses(api: Api, make: Make) -> 
     assert not {"ip", "addresses", "service_status_updated"} & shown.keys()
 
 
-@pytest.mark.parametrize("unknown", ["db", "no-uuid", str(uuid.uuid4()), "%20", "x" * 300])
+@pytest.mark.parametrize("unknown", ["db", "no-uuid", NOBODY, "%20", "x" * 300])
 def test_an_unknown_instance_is_not_found(api: Api, make: Make, unknown: str) -> None:
     make("db")
     fault(api.demo.get(f"/instances/{unknown}"), 404, "itemNotFound")
@@ -289,7 +291,7 @@ def test_a_new_instance_is_shown_building(api: Api, make: Make) -> None:
         {"volume": {"size": 1, "type": None}},
         {"databases": [], "users": []},
         {"datastore": {"type": "mariadb", "version": "11.8"}},
-        {"nics": [{"net-id": str(uuid.uuid4())}]},
+        {"nics": [{"net-id": NOBODY}]},
         {"access": {"is_public": True, "allowed_cidrs": ["10.0.0.0/8", "192.168.1.1"]}},
         {"locality": "affinity", "availability_zone": "nova", "region_name": "RegionOne"},
         {"unknown": {"is": "ignored"}},
@@ -340,9 +342,9 @@ def test_what_clients_send_is_taken(api: Api, make: Make, changes: dict[str, Any
         ({"access": {"other": 1}}, 400, "instance.access.other"),
         ({"replica_count": 2}, 400, "replica_of"),
         ({"replica_count": 4}, 400, "instance.replica_count"),
-        ({"replica_of": str(uuid.uuid4())}, 501, "Replicas"),
-        ({"restorePoint": {"backupRef": str(uuid.uuid4())}}, 501, "backup"),
-        ({"configuration": str(uuid.uuid4())}, 501, "Configuration groups"),
+        ({"replica_of": NOBODY}, 501, "Replicas"),
+        ({"restorePoint": {"backupRef": NOBODY}}, 501, "backup"),
+        ({"configuration": NOBODY}, 501, "Configuration groups"),
     ],
 )
 def test_what_cannot_be_created_is_refused_with_field_and_bound(
@@ -384,7 +386,7 @@ def test_an_instance_is_renamed(api: Api, make: Make, method: str) -> None:
         ({"instance": {"name": None}}, 400),
         ({}, 400),
         ({"instance": {"replica_of": None}}, 501),
-        ({"instance": {"configuration": str(uuid.uuid4())}}, 501),
+        ({"instance": {"configuration": NOBODY}}, 501),
         ({"instance": {"datastore_version": "10.11"}}, 501),
     ],
 )
@@ -580,8 +582,8 @@ def test_datastores_are_listed_with_their_versions(api: Api) -> None:
         ("/datastores/nothing", 404),
         ("/datastores/nothing/versions", 404),
         ("/datastores/mariadb/versions/1", 400),
-        (f"/datastores/mariadb/versions/{uuid.uuid4()}", 404),
-        (f"/datastores/versions/{uuid.uuid4()}", 404),
+        (f"/datastores/mariadb/versions/{NOBODY}", 404),
+        (f"/datastores/versions/{NOBODY}", 404),
         ("/datastores/mariadb/versions/11.8/parameters", 200),
         ("/datastores/mariadb/versions/11.8/parameters/max_connections", 404),
         ("/datastores/mariadb/versions/11.8/volume-types", 200),
@@ -596,7 +598,7 @@ def test_datastores_are_listed_with_their_versions(api: Api) -> None:
         ("/clusters/c", 404),
         ("/modules/m", 404),
         ("/operations/x", 404),
-        (f"/operations/{uuid.uuid4()}", 404),
+        (f"/operations/{NOBODY}", 404),
         ("/operations?marker=x", 400),
         ("/events?marker=x", 400),
     ],
