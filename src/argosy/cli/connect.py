@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 
@@ -86,7 +86,7 @@ def connect(
         secret = passwords.asked_once(login)
     if not tls:
         call.out.note(f"{instance.name} has no TLS: its software was built without.")
-    with tempfile.TemporaryDirectory(prefix="argosy-connect-") as place:
+    with _Foreground() as foreground, tempfile.TemporaryDirectory(prefix="argosy-connect-") as place:
         directory = Path(place)
         ca = programs.write(directory / "ca.crt", call.argosy.certificate_authority()) if tls else None
         target = programs.Target(instance.address, instance.port, login, secret, database, ca)
@@ -95,7 +95,9 @@ def connect(
 
             return valkey_shell.run(target, query)
         run = programs.of(instance.datastore).prepare(target, directory, query)
-        return _run([program, *run.arguments, *(arguments or [])], programs.environment(run.environment))
+        return foreground.run(
+            [program, *run.arguments, *(arguments or [])], programs.environment(run.environment)
+        )
 
 
 def _choose(
@@ -144,24 +146,37 @@ def _facts(call: Call, instance: Instance, login: str, database: str | None, *, 
     }
 
 
-def _run(arguments: list[str], environment: dict[str, str]) -> int:
-    """Run a program at our terminal and outlive it, whatever we are sent: its files must go when it ends."""
-    child: subprocess.Popen[bytes] | None = None
+class _Foreground:
+    """Runs a program at our terminal and outlives it, whatever we are sent: its files must go when it ends."""
 
-    def forward(number: int, _frame: FrameType | None) -> None:
-        if child is not None and child.poll() is None:
-            child.send_signal(number)
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
-    # Ctrl-C reaches the program by itself, from the terminal; for psql it means "stop that query".
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        sys.stdout.flush()
-        child = subprocess.Popen(arguments, env=environment)
-        return 0 if child.wait() == os.EX_OK else 1
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Self:
+        self._before = {
+            number: signal.signal(number, self._take) for number in (signal.SIGTERM, signal.SIGHUP)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def run(self, arguments: list[str], environment: dict[str, str]) -> int:
+        # Ctrl-C reaches the program by itself, from the terminal; for psql it means "stop that query".
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            sys.stdout.flush()
+            self._child = subprocess.Popen(arguments, env=environment)
+            return 0 if self._child.wait() == os.EX_OK else 1
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        if self._child is None:
+            raise SystemExit(128 + number)
+        if self._child.poll() is None:
+            self._child.send_signal(number)
 
 
 def _why(instance: Instance) -> str:

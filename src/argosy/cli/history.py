@@ -45,6 +45,7 @@ def operations(call: Call, name: Name = None, at_most: AtMost = 20) -> int:
             "Took": _took,
         },
         name=lambda each: str(each.id),
+        optional=("By", "Took"),
         nothing="No operations yet.",
     )
     return 0
@@ -65,6 +66,7 @@ def events(call: Call, name: Name = None, at_most: AtMost = 20) -> int:
             "By": lambda each: each.actor,
         },
         name=lambda each: str(each.id),
+        optional=("By",),
         nothing="No events yet.",
     )
     return 0

@@ -170,6 +170,7 @@ def list_(call: Call) -> int:
             "Id": lambda each: each.id,
         },
         name=lambda each: str(each.id),
+        optional=("Id", "Created", "Flavor", "Volume"),
         nothing="No instances yet. Make one: argosy create shop --datastore postgresql --database shop --user ann",
     )
     return 0
@@ -287,7 +288,7 @@ def _fields(
     if instance.fault is not None:
         fields["Fault"] = Text(f"{instance.fault.message} ({ago(instance.fault.created)})", style="red")
         fields["Details"] = instance.fault.details
-    if instance.address is not None:
+    if instance.serves:
         fields["URL"] = _url(call, instance, database)
         fields["Connect"] = f"argosy connect {instance.name}"
     return fields

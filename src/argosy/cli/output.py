@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 # A table that is not for a terminal is never cut or wrapped.
 _WIDE = 400
@@ -48,8 +49,12 @@ class Output:
         name: Callable[[Any], str],
         nothing: str,
         right: Iterable[str] = (),
+        optional: Iterable[str] = (),
     ) -> None:
-        """A list. `name` is what --quiet prints of an item; `nothing` is said to people when there is none."""
+        """A list. `name` is what --quiet prints of an item; `nothing` is said to people when there is none.
+
+        `optional` columns are left out, the first first, at a terminal too narrow for all.
+        """
         if self.as_json:
             self.json([plain(item) for item in items])
             return
@@ -63,16 +68,14 @@ class Output:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
+        shown = {column: [cell(read(item)) for item in items] for column, read in columns.items()}
+        if sys.stdout.isatty():
+            _fit(shown, _width(), list(optional))
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(
-                column,
-                justify="right" if column in right else "left",
-                overflow="fold",
-                no_wrap=column == "Id",
-            )
-        for item in items:
-            table.add_row(*(cell(read(item)) for read in columns.values()))
+        for column in shown:
+            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        for row in zip(*shown.values(), strict=True):
+            table.add_row(*row)
         self._print(table)
 
     def fields(self, item: Any, fields: dict[str, Any], *, name: str) -> None:
@@ -83,15 +86,15 @@ class Output:
         if self.quiet:
             print(name)
             return
-        from rich.table import Table
+        from rich.console import Console
+        from rich.text import Text
 
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for field, value in fields.items():
-            if value not in (None, "", []):
-                table.add_row(field, cell(value))
-        self._print(table)
+        shown = {field: cell(value) for field, value in fields.items() if value not in (None, "", [])}
+        width = max(map(len, shown), default=0) + 2
+        console = Console(highlight=False)
+        for field, value in shown.items():
+            # Left to the terminal to wrap, so that an address is copied in one piece.
+            console.print(Text.assemble((field.ljust(width), "bold"), value), soft_wrap=True)
 
     def result(self, item: Any, sentence: str, *, name: str | None = None) -> None:
         """What a change came to: a sentence for people."""
@@ -138,6 +141,23 @@ class Output:
         print("\n".join(line.rstrip() for line in caught.get().splitlines()))
 
 
+def _width() -> int:
+    from rich.console import Console
+
+    return Console().width
+
+
+def _fit(shown: dict[str, list[Text]], width: int, optional: list[str]) -> None:
+    """Take columns out until the rest fits, or there is no more to take; three blanks part two columns."""
+
+    def needed() -> int:
+        widths = (max(len(column), *(each.cell_len for each in cells)) for column, cells in shown.items())
+        return sum(widths) + 3 * (len(shown) - 1)
+
+    while optional and needed() > width:
+        del shown[optional.pop(0)]
+
+
 def plain(value: Any) -> Any:
     """As JSON has it: dataclasses are objects, times ISO 8601 with their Z."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -165,7 +185,7 @@ def span_of(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def cell(value: Any) -> Any:
+def cell(value: Any) -> Text:
     """As a table shows it; never as markup, since names may hold brackets."""
     from rich.text import Text
 
