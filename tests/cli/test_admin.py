@@ -16,7 +16,7 @@ def test_an_administrator_makes_a_project_and_who_may_use_it(argosy: CommandLine
     }
     assert argosy("list", "--json", environment=own).json == []
     argosy("create", "x", "--datastore", "valkey", "--no-wait", environment=own, code=5)
-    argosy("admin", "users", "list", environment=own, code=5)
+    argosy("admin", "projects", "create", "blue", environment=own, code=5)
 
     argosy("admin", "roles", "grant", "rita", "--project", "red", "--role", "member")
     assert {"user": "rita", "project": "red", "role": "member"} in argosy(
@@ -43,7 +43,7 @@ def test_roles_are_made_and_deleted(argosy: CommandLine) -> None:
 
 
 def test_who_is_no_administrator_is_told_how_to_be_one(argosy: CommandLine) -> None:
-    refused = argosy("admin", "users", "list", "--os-cloud", "argosy", code=5)
+    refused = argosy("admin", "projects", "create", "blue", "--os-cloud", "argosy", code=5)
     assert "--os-cloud argosy-admin" in refused.err
 
 

@@ -28,7 +28,7 @@ _SHARED: dict[str, Any] = {
         typer.Option(
             "--os-cloud",
             metavar="NAME",
-            help="A cloud of clouds.yaml, instead of the home's own. [env: OS_CLOUD]",
+            help="A cloud of clouds.yaml, instead of the home's own. (OS_CLOUD)",
             rich_help_panel=_PANEL,
         ),
     ],
@@ -37,7 +37,7 @@ _SHARED: dict[str, Any] = {
         typer.Option(
             "--home",
             metavar="DIR",
-            help="Where Argosy lives on this machine. [env: ARGOSY_HOME]",
+            help="Where Argosy lives on this machine. (ARGOSY_HOME)",
             rich_help_panel=_PANEL,
         ),
     ],

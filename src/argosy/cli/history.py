@@ -36,7 +36,7 @@ def operations(call: Call, name: Name = None, at_most: AtMost = 20) -> int:
     call.out.table(
         call.argosy.operations.recent(_instance_id(call, name), at_most),
         {
-            "Instance": lambda each: names.get(each.instance_id or "", each.instance_id),
+            "Instance": lambda each: _shown(names, each.instance_id),
             "Operation": lambda each: each.kind,
             "State": lambda each: each.state,
             "": _how_far,
@@ -60,7 +60,7 @@ def events(call: Call, name: Name = None, at_most: AtMost = 20) -> int:
         call.argosy.events.recent(_instance_id(call, name), at_most),
         {
             "When": lambda each: ago(each.at),
-            "Instance": lambda each: names.get(each.instance_id, each.instance_id),
+            "Instance": lambda each: _shown(names, each.instance_id),
             "Event": lambda each: each.kind,
             "Message": lambda each: each.message,
             "By": lambda each: each.actor,
@@ -85,6 +85,13 @@ def _names(call: Call) -> dict[str, str]:
     if call.out.as_json or call.out.quiet:
         return {}
     return {each.id: each.name for each in call.argosy.instances.all()}
+
+
+def _shown(names: dict[str, str], instance_id: str | None) -> str:
+    """The name, and enough of the id of what has none any more."""
+    if instance_id is None:
+        return ""
+    return names.get(instance_id) or f"{instance_id[:8]}… (gone)"
 
 
 def _how_far(operation: Operation) -> str:
