@@ -103,10 +103,10 @@ class LocalServers:
 
     def delete(self, instance_id: str) -> None:
         place = self._home.place(instance_id)
-        with place.held() as lock:
+        with place.held():
             self._kill(place)
             self._remove_groups(instance_id)
-            self._volumes.detach_held(place, lock)
+            self._volumes.detach_held(place)
             # From here on its account may become another instance's; the volume, if it stays, is no part of that.
             place.root.chmod(0o700)
             for entry in place.root.iterdir():
@@ -206,7 +206,7 @@ class LocalServers:
     def _start(self, place: Place, lock: int) -> None:
         """Start the agent of a held place, from its files."""
         config = GuestConfig.read(place.guest)
-        self._volumes.attach_held(place, lock)
+        self._volumes.attach_held(place)
         join: list[Path] = []
         if isinstance(self._groups, Groups):
             join = self._groups.make(place.instance_id, memory_mb=config.memory_mb, vcpus=config.vcpus)
