@@ -111,17 +111,17 @@ def parent(pid: int) -> int | None:
 
 def environment(pid: int) -> dict[str, str]:
     """What a process was started with; empty for one that is gone, dying or somebody else's to see."""
-    try:
-        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="surrogateescape")
-    except OSError:
-        return {}
+    text = os.fsdecode(_read(f"/proc/{pid}/environ"))
     return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
 
 
 def marked(marks: Mapping[str, str], pids: Iterable[int] | None = None) -> list[int]:
     """The living processes, among all or these, whose environment holds every mark."""
+    entries = {os.fsencode(f"{name}={value}") for name, value in marks.items()}
     return [
-        pid for pid in (everyone() if pids is None else pids) if marks.items() <= environment(pid).items()
+        pid
+        for pid in (everyone() if pids is None else pids)
+        if entries <= set(_read(f"/proc/{pid}/environ").split(b"\0"))
     ]
 
 
@@ -145,13 +145,28 @@ def with_descendants(pids: Iterable[int]) -> set[int]:
 
 def everyone() -> list[int]:
     with contextlib.suppress(OSError):
-        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - see _read
     return []
 
 
 def _stat(pid: int) -> list[str] | None:
     """The fields after the name, which may hold spaces and parentheses."""
+    return _read(f"/proc/{pid}/stat").decode(errors="replace").rpartition(")")[2].split() or None
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc, empty when it cannot be read. Every process is looked at, so it is worth being quick."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
-        return None
+        return b""
+    try:
+        text = b""
+        while part := os.read(descriptor, 65536):
+            text += part
+    except OSError:
+        return b""
+    else:
+        return text
+    finally:
+        os.close(descriptor)
