@@ -6,6 +6,7 @@ The application finds the caller's verified name in `scope["extensions"]["argosy
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from typing import Any
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from argosy.rpc.tls import common_name
 
 PEER = "argosy.peer"
+_BACKLOG = 1024
 
 
 class _PeerProtocol(H11Protocol):
@@ -53,28 +55,24 @@ class TlsServer:
         config.load()
         config.ssl = context
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name=f"https-{port}", daemon=True)
-        self._address = f"{host}:{port}"
-        self._failure: BaseException | None = None
+        self._address = (host, port)
+        self._thread: threading.Thread | None = None
 
-    def start(self, timeout_s: float = 20) -> None:
-        """Return when the server listens. Raises OSError when it cannot."""
+    def start(self) -> None:
+        """Return when callers can connect; the first ones may wait a moment. Raises OSError when it cannot listen."""
+        host, port = self._address
+        try:
+            listener = socket.create_server((host, port), backlog=_BACKLOG)
+        except OSError as error:
+            raise OSError(f"cannot listen at {host}:{port}: {error.strerror}") from error
+        self._thread = threading.Thread(target=self._run, args=(listener,), name=f"https-{port}", daemon=True)
         self._thread.start()
-        waiting = threading.Event()
-        for _ in range(int(timeout_s * 200)):
-            if self._server.started:
-                return
-            if not self._thread.is_alive():
-                break
-            waiting.wait(0.005)
-        raise OSError(f"cannot listen at {self._address}: {self._failure or 'it is in use, or not ours'}")
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(10)
+        if self._thread is not None:
+            self._thread.join(10)
 
-    def _run(self) -> None:
-        try:
-            self._server.run()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - told by start()
-            self._failure = error
+    def _run(self, listener: socket.socket) -> None:
+        with listener:
+            self._server.run(sockets=[listener])
