@@ -102,10 +102,13 @@ class Call:
 
     def has_tls(self, instance: Instance) -> bool:
         """Whether its server has TLS: the software it runs from tells."""
+        if self.images is not None:
+            tls = homes.has_tls(self.images / f"{instance.datastore}-{instance.version}")
+            if tls is not None:
+                return tls
         mine = (instance.datastore, instance.version)
-        return all(
-            image.has_tls for image in self.argosy.images.all() if (image.datastore, image.version) == mine
-        )
+        images = self.argosy.images.all()
+        return all(each.has_tls for each in images if (each.datastore, each.version) == mine)
 
     @property
     def database_ca(self) -> str | None:

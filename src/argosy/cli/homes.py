@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -27,3 +28,12 @@ def images(home: Path) -> Path:
         except (OSError, ValueError):
             named = None
     return Path(named) if named else home / "images"
+
+
+def has_tls(image: Path) -> bool | None:
+    """What an image's own manifest says of its server, None when it is not there."""
+    try:
+        tls = json.loads((image / "manifest.json").read_text(encoding="utf-8")).get("tls")
+    except (OSError, ValueError):
+        return None
+    return tls if isinstance(tls, bool) else None

