@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response
-
-# ASCII only: text from a client may hold what cannot be written as UTF-8.
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Json(Response):
@@ -17,4 +15,8 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return _encode(content).encode("ascii")
+        try:
+            return to_json(content)
+        except PydanticSerializationError:
+            # Text that cannot be written as UTF-8, a database's name for one, is escaped.
+            return json.dumps(content).encode("ascii")

@@ -12,6 +12,15 @@ from argosy.domain.instance import Fault, Instance
 from argosy.domain.status import Report, Service
 from argosy.metadata.tables import instances
 
+# Written once: putting a statement together costs more than SQLite takes to answer it.
+_ALIVE = sa.select(instances).where(instances.c.deleted_at.is_(None))
+_ONE = _ALIVE.where(instances.c.id == sa.bindparam("instance_id"))
+_PAGE = _ALIVE.where(instances.c.id > sa.bindparam("after_id")).order_by(instances.c.id)
+_PAGE = _PAGE.limit(sa.bindparam("at_most"))
+_OWN = instances.c.project_id == sa.bindparam("project_id")
+_OWN_ONE, _OWN_PAGE = _ONE.where(_OWN), _PAGE.where(_OWN)
+_COLUMNS = tuple(instances.c.keys())
+
 
 class Instances:
     """The instances of one project, or of all."""
@@ -28,19 +37,14 @@ class Instances:
 
     def get(self, instance_id: str) -> Instance:
         """Raises InstanceNotFound, also for what is another project's or deleted."""
-        row = self._connection.execute(
-            sa.select(instances).where(instances.c.id == instance_id, self._mine())
-        ).first()
+        row = self._execute(_ONE, _OWN_ONE, instance_id=instance_id).first()
         if row is None:
             raise InstanceNotFound(instance_id=instance_id)
         return _instance(row)
 
     def page(self, limit: int, after_id: str | None = None) -> tuple[list[Instance], bool]:
         """Up to `limit` instances whose id follows `after_id`, by id, and whether there are more."""
-        query = sa.select(instances).where(self._mine()).order_by(instances.c.id).limit(limit + 1)
-        if after_id is not None:
-            query = query.where(instances.c.id > after_id)
-        rows = self._connection.execute(query).all()
+        rows = self._execute(_PAGE, _OWN_PAGE, after_id=after_id or "", at_most=limit + 1).all()
         return [_instance(row) for row in rows[:limit]], len(rows) > limit
 
     def get_or_deleted(self, instance_id: str) -> Instance:
@@ -126,6 +130,11 @@ class Instances:
         )
         return result.rowcount == 1
 
+    def _execute(self, every: sa.Select[Any], own: sa.Select[Any], **values: Any) -> sa.CursorResult[Any]:
+        if self._project_id is None:
+            return self._connection.execute(every, values)
+        return self._connection.execute(own, {**values, "project_id": self._project_id})
+
     def _set(self, instance_id: str, **values: Any) -> None:
         result = self._connection.execute(
             sa.update(instances).where(instances.c.id == instance_id, self._mine()).values(**values)
@@ -135,39 +144,43 @@ class Instances:
 
 
 def _instance(row: sa.Row[Any]) -> Instance:
+    # By a dict: reading a row's columns as its attributes costs more than the query.
+    stored = dict(zip(_COLUMNS, row, strict=True))
     report = None
-    if row.service is not None and row.reported_at is not None:
+    if stored["service"] is not None and stored["reported_at"] is not None:
         report = Report(
-            service=Service(row.service),
-            number=row.report_number,
-            at=row.reported_at,
-            volume_used_bytes=row.volume_used_bytes,
-            server_version=row.server_version,
-            restart_required=row.restart_required,
+            service=Service(stored["service"]),
+            number=stored["report_number"],
+            at=stored["reported_at"],
+            volume_used_bytes=stored["volume_used_bytes"],
+            server_version=stored["server_version"],
+            restart_required=stored["restart_required"],
         )
     fault = None
-    if row.fault_message is not None:
-        fault = Fault(message=row.fault_message, created_at=row.fault_at, details=row.fault_details)
+    if stored["fault_message"] is not None:
+        fault = Fault(
+            message=stored["fault_message"], created_at=stored["fault_at"], details=stored["fault_details"]
+        )
     return Instance(
-        id=row.id,
-        project_id=row.project_id,
-        name=row.name,
-        datastore=row.datastore,
-        version=row.version,
-        flavor_id=row.flavor_id,
-        volume_gb=row.volume_gb,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        access=row.access,
-        address=row.address,
-        platform=row.platform,
-        operation_id=row.operation_id,
-        operation_kind=row.operation_kind,
-        broken=row.broken,
+        id=stored["id"],
+        project_id=stored["project_id"],
+        name=stored["name"],
+        datastore=stored["datastore"],
+        version=stored["version"],
+        flavor_id=stored["flavor_id"],
+        volume_gb=stored["volume_gb"],
+        created_at=stored["created_at"],
+        updated_at=stored["updated_at"],
+        access=stored["access"],
+        address=stored["address"],
+        platform=stored["platform"],
+        operation_id=stored["operation_id"],
+        operation_kind=stored["operation_kind"],
+        broken=stored["broken"],
         fault=fault,
         report=report,
-        root_enabled=row.root_enabled,
-        root_enabled_at=row.root_enabled_at,
-        root_enabled_by=row.root_enabled_by,
-        deleted_at=row.deleted_at,
+        root_enabled=stored["root_enabled"],
+        root_enabled_at=stored["root_enabled_at"],
+        root_enabled_by=stored["root_enabled_by"],
+        deleted_at=stored["deleted_at"],
     )
