@@ -1,24 +1,34 @@
 #!/usr/bin/env bash
 # Make a virtual environment with Argosy (editable) and the tools of its tests. Usage: tools/setup.sh VENV
-# Python 3.11 or newer is all it asks for; Debian's python3 without python3-venv is helped with virtualenv.
+# Python 3.11 or newer is all it asks for: Debian's python3 comes without pip and ensurepip, so pip is taken
+# from Debian's own package, unpacked in a temporary place. Nothing is installed outside of VENV.
 set -euo pipefail
 venv=$1
 python=$(command -v python3.11 || command -v python3 || true)
 [ -n "$python" ] || { echo "argosy needs Python 3.11 or newer: apt-get install python3" >&2; exit 1; }
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "argosy needs Python 3.11 or newer, $("$python" --version) is too old" >&2; exit 1; }
-if [ ! -x "$venv/bin/pip" ]; then
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  { echo "argosy needs Python 3.11 or newer; $("$python" --version) is too old" >&2; exit 1; }
+
+# with_debian_pip: put pip into the environment from the package python3-pip-whl.
+with_debian_pip() {
+  local work
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' RETURN
+  chmod 755 "$work"
+  if ! apt-cache show python3-pip-whl >/dev/null 2>&1; then
+    [ "$(id -u)" = 0 ] && apt-get -qq update
+  fi
+  (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download python3-pip-whl && dpkg -x ./*.deb .) || return 1
+  "$venv/bin/python" "$(echo "$work"/usr/share/python-wheels/pip-*.whl)/pip" install --quiet pip
+}
+
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
   echo "Making the virtual environment $venv"
   rm -rf "$venv"
-  if ! "$python" -m venv "$venv" 2>/dev/null; then
+  if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
     rm -rf "$venv"
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-      apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null
-      "$python" -m venv "$venv"
-    else
-      "$python" -m pip install --quiet --user virtualenv 2>/dev/null ||
-        { echo "cannot make a virtual environment: install python3-venv (apt-get install python3-venv) and run again" >&2; exit 1; }
-      "$python" -m virtualenv --quiet "$venv"
-    fi
+    "$python" -m venv --without-pip "$venv"
+    with_debian_pip || { echo "there is no pip to be had: install python3-venv and run again" >&2; rm -rf "$venv"; exit 1; }
   fi
 fi
 echo "Installing Argosy and the tools of its tests into $venv (a minute, once)"
