@@ -105,7 +105,7 @@ class Fleet:
 def measure(*, quick: bool = False) -> tuple[str, str]:
     """The section of the report."""
     began = report.when()
-    rounds, seconds = (2, 0.5) if quick else (7, 2.0)
+    rounds, seconds = (2, 0.5) if quick else (5, 2.0)
     with ExitStack() as stack:
         fleets = []
         for size in SIZES:
@@ -127,7 +127,7 @@ def measure(*, quick: bool = False) -> tuple[str, str]:
             for fleet in fleets:
                 for which, paths in (("first", fleet.lists), ("last", fleet.last_lists)):
                     _take(
-                        growth[fleet.size, which], fleet, paths, 1, seconds / 2, argosy_first=number % 2 == 0
+                        growth[fleet.size, which], fleet, paths, 1, seconds / 3, argosy_first=number % 2 == 0
                     )
         sizes = {what: len(biggest.argosy.get(paths[0]).content) for what, paths in asked.items()}
     return "API", "\n\n".join([began, *_told(pairs, sizes), *_told_growth(growth)])

@@ -191,7 +191,7 @@ class Bench:
 def measure(*, quick: bool = False) -> tuple[str, str]:
     """The section of the report."""
     began = report.when()
-    rounds, rounds_at_once = (2, 1) if quick else (9, 3)
+    rounds, rounds_at_once = (2, 1) if quick else (9, 2)
     for subject in SUBJECTS:
         _say(f"the software of {subject.name}")
         images.image(subject.datastore, subject.version)

@@ -55,7 +55,7 @@ def read(home: Path, instance_id: str, *, posted: float, answered: float, querie
         _first(steps, "servers.boot").ended,
         _first(steps, "servers.note_limits").ended,
         said["agent serves"],
-        [step for step in steps if step.name == "guest.prepare"][-1].began,
+        _reached(steps, said["agent serves"]).began,
         (place / "sockets" / "server.json").stat().st_mtime,
         said["service changed"],
         queried,
@@ -86,6 +86,11 @@ def _steps(database: Path, instance_id: str) -> tuple[float, list[_Step]]:
 
 def _first(steps: list[_Step], name: str) -> _Step:
     return next(step for step in steps if step.name == name)
+
+
+def _reached(steps: list[_Step], serves: float) -> _Step:
+    """The first call that the agent took: those before were refused, those after only ask again."""
+    return next(step for step in steps if step.name == "guest.prepare" and step.ended >= serves)
 
 
 def _log(file: Path) -> dict[str, float]:
