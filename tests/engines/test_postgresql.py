@@ -17,6 +17,8 @@ from argosy.catalog import datastores
 from argosy.domain.databases import Database, NewUser, UserId
 from argosy.domain.errors import DatabaseNotFound, EngineError, Invalid
 from argosy.engines.base import Health
+from argosy.engines.host import Account
+from argosy.engines.postgresql import template
 from argosy.engines.postgresql.configuration import RESERVED_CONNECTIONS
 from argosy.engines.postgresql.engine import PostgresEngine
 from argosy.engines.postgresql.system_identifier import crc32c
@@ -358,3 +360,14 @@ def test_out_of_space_it_is_blocked_and_recovers_when_there_is_some(postgres_pla
     finally:
         postgres_place.engine.server.kill()
         subprocess.run(["umount", "--lazy", volume], check=True)
+
+
+def test_a_copy_of_a_template_with_holes_anywhere_is_whole(tmp_path: Path) -> None:
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    with original.open("wb") as file:
+        for offset in (0, 3 << 20, 9 << 20):
+            file.seek(offset)
+            file.write(b"data")
+        file.truncate(16 << 20)
+    template._copy_file(str(original), str(copy), Account.own())
+    assert copy.read_bytes() == original.read_bytes()

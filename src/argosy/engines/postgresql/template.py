@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from argosy.domain.errors import EngineError
@@ -110,17 +111,33 @@ def _copy_file(source: str, target: str, account: Account) -> None:
         try:
             os.fchown(copy, account.uid, account.gid)
             size = os.fstat(original).st_size
-            end = os.lseek(original, 0, os.SEEK_HOLE) if size else 0
-            done = 0
-            while done < end and (count := _copy_range(original, copy, done, end - done)):
-                done += count
-            if done < size:
+            copied = 0
+            for start, end in _extents(original, size):
+                done = start
+                while done < end and (count := _copy_range(original, copy, done, end - done)):
+                    done += count
+                    copied += count
+            if copied < size:
                 # The server counts on the space of a log segment it has made: allocate what is not copied.
                 os.posix_fallocate(copy, 0, size)
         finally:
             os.close(copy)
     finally:
         os.close(original)
+
+
+def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data; between these it reads as zeros. Copies of an image may have holes anywhere."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return
+        end = os.lseek(file, start, os.SEEK_HOLE)
+        yield start, end
 
 
 def _copy_range(original: int, copy: int, offset: int, count: int) -> int:
