@@ -82,7 +82,7 @@ class Call:
         environment = None if self.home_was_named else clouds.from_environment()
         if environment is not None:
             return environment
-        if not own.exists():
+        if homes.is_missing(own):
             raise NotConfigured(
                 f"There is no Argosy in {self.home}: start one with `argosy up`, or name another with --home, "
                 "--os-cloud or OS_CLOUD."

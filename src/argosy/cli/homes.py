@@ -18,6 +18,17 @@ def default_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "argosy"
 
 
+def is_missing(file: Path) -> bool:
+    """Whether it is not there; a file that may not be looked at is not missing."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def images(home: Path) -> Path:
     """Where the software of the datastores is unpacked, if the home is on this machine."""
     named = os.environ.get("ARGOSY_LOCAL__IMAGES")

@@ -111,7 +111,7 @@ def _read(file: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise NotConfigured(f"{file} cannot be read: {error}.") from error
+        raise NotConfigured(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     except yaml.YAMLError as error:
         # Not the error itself: it quotes the line, which may hold a password.
         raise NotConfigured(f"{file} is not YAML.") from error
