@@ -18,6 +18,7 @@ from argosy.rpc.tls import common_name
 
 PEER = "argosy.peer"
 _BACKLOG = 1024
+_KEEP_S = 30  # longer than from one heartbeat to the next: a handshake costs both sides milliseconds
 
 
 class _PeerProtocol(H11Protocol):
@@ -35,6 +36,13 @@ class _PeerProtocol(H11Protocol):
 
         self.app = with_peer
 
+    def shutdown(self) -> None:
+        # A caller that keeps an idle connection does not hear our goodbye, and we would wait for its answer.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
 
 class TlsServer:
     """The application served in a thread of its own."""
@@ -50,6 +58,7 @@ class TlsServer:
             loop="asyncio",
             log_config=None,
             access_log=False,
+            timeout_keep_alive=_KEEP_S,
             timeout_graceful_shutdown=3,
         )
         config.load()

@@ -1,0 +1,97 @@
+"""How a guest's reports get through: over one connection, and over the next when the conductor has gone and come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from argosy.rpc.certificates import Authority
+from argosy.rpc.reports import ConductorClient, GuestReport
+from argosy.rpc.server import TlsServer
+from argosy.rpc.tls import client_context, server_context
+
+ADDRESS = "127.77.222.78"
+PORT = 8778
+REPORT = GuestReport(instance_id="1", number=1, service="healthy")
+
+
+class Conductor:
+    """Takes reports, and remembers from which port each came."""
+
+    def __init__(self, identity: tuple[Path, Path, Path]) -> None:
+        self.status = 204
+        self.callers: list[int] = []
+        self._identity = identity
+        self.start()
+
+    def start(self) -> None:
+        # uvicorn takes a method for an application of ASGI's old kind.
+        async def application(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+            await self._answer(scope, receive, send)
+
+        self.server = TlsServer(application, ADDRESS, PORT, server_context(*self._identity))
+        self.server.start()
+
+    async def _answer(self, scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        self.callers.append(scope["client"][1])
+        await send({"type": "http.response.start", "status": self.status, "headers": []})
+        await send({"type": "http.response.body", "body": b"" if self.status == 204 else b"no"})
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> tuple[Path, Path, Path]:
+    authority = Authority.open(tmp_path, "control")
+    issued = authority.issue(common_name="guest:1", addresses=[ADDRESS], client=True, server=True)
+    own = tmp_path / "own.pem"
+    own.write_text(issued.key + issued.certificate)
+    return authority.path, own, own
+
+
+@pytest.fixture
+def conductor(identity: tuple[Path, Path, Path]) -> Iterator[Conductor]:
+    conductor = Conductor(identity)
+    yield conductor
+    conductor.server.stop()
+
+
+@pytest.fixture
+def client(identity: tuple[Path, Path, Path]) -> Iterator[ConductorClient]:
+    client = ConductorClient(f"https://{ADDRESS}:{PORT}", client_context(*identity))
+    yield client
+    client.close()
+
+
+def test_reports_share_a_connection(conductor: Conductor, client: ConductorClient) -> None:
+    for _ in range(3):
+        client.send(REPORT)
+    assert len(conductor.callers) == 3
+    assert len(set(conductor.callers)) == 1
+
+
+def test_a_report_gets_through_to_a_conductor_started_anew(
+    conductor: Conductor, client: ConductorClient
+) -> None:
+    client.send(REPORT)
+    conductor.server.stop()
+    conductor.start()
+    client.send(REPORT)
+    assert len(set(conductor.callers)) == 2
+
+
+def test_a_conductor_that_is_gone_or_refuses_is_an_error(
+    conductor: Conductor, client: ConductorClient
+) -> None:
+    conductor.status = 403
+    with pytest.raises(ConnectionError, match="answered 403: no"):
+        client.send(REPORT)
+    conductor.server.stop()
+    with pytest.raises(ConnectionError):
+        client.send(REPORT)
+    conductor.status = 204
+    conductor.start()
+    client.send(REPORT)
