@@ -24,7 +24,9 @@ def argosy(server: Server) -> CommandLine:
 @pytest.fixture(scope="session")
 def without_task_manager() -> Iterator[CommandLine]:
     """Of an Argosy where what is asked for is never done: it waits for a task manager."""
-    with running("api", "conductor") as started:
+    with running("api", "conductor", "taskmanager") as started:
+        # It has told by then which flavors its platform has.
+        started.kill("taskmanager")
         yield CommandLine(started.home)
 
 

@@ -108,7 +108,7 @@ def test_a_create_that_is_not_waited_for_answers_at_once(without_task_manager: C
 def test_an_instance_that_is_busy_is_a_conflict(without_task_manager: CommandLine) -> None:
     argosy = without_task_manager
     argosy("create", "busy", "--datastore", "valkey", "--no-wait")
-    for command in (["delete"], ["restart"], ["databases", "list"], ["connect"]):
+    for command in (["delete"], ["restart"], ["users", "list"], ["connect"]):
         assert "BUILD" in argosy(*command, "busy", code=4).err
 
 
