@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -293,9 +294,26 @@ def _listens(host: str, port: int) -> bool:
 
 
 @contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Have SIGTERM end the run as an interrupt does: nothing is left behind by one that took too long either."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def running(*parts: str, **environment: str) -> Iterator[Server]:
     """A started server, or only some of its parts; settings by their names in the environment."""
-    with own_network() as network:
+    with _ending_in_order(), own_network() as network:
         # Short, since the paths of Unix sockets are; open, since databases run under accounts of their own.
         home = Path(f"/var/tmp/argosy-t-{secrets.token_hex(4)}")
         home.mkdir(mode=0o755)
