@@ -113,6 +113,12 @@ class Instances:
         """Take the guest's last word back: its service is unknown until it speaks again. Clears a failure too."""
         self._set(instance_id, service=Service.UNKNOWN, broken=False, updated_at=datetime.now(UTC))
 
+    def expect_report(self, instance_id: str, number: int) -> None:
+        """The guest booted again after it said what it last did: until it speaks, its service is starting."""
+        older = sa.and_(instances.c.id == instance_id, instances.c.report_number < number)
+        values = {"service": Service.STARTING.value, "report_number": number}
+        self._connection.execute(sa.update(instances).where(older).values(**values))
+
     def report(self, instance_id: str, report: Report) -> bool:
         """Write down what a guest says, unless something newer is known; False when it was dropped."""
         newer = sa.or_(instances.c.report_number.is_(None), instances.c.report_number < report.number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import structlog
 from dbos import DBOS
@@ -38,12 +39,15 @@ def boot_dead_guests() -> None:
         instances = [
             one for one in tx.instances.all() if one.operation_kind not in leave and one.address is not None
         ]
+    # Reports are numbered by the clock: what a guest says after this moment is of its new life.
+    before = time.time_ns()
     healed = parts().platform.servers.heal([one.id for one in instances])
     if healed:
         with parts().store.write() as tx:
             for one in instances:
                 if one.id in healed:
                     log.warning("guest booted again", instance_id=one.id)
+                    tx.instances.expect_report(one.id, before)
                     tx.events.add(
                         one.project_id,
                         one.id,

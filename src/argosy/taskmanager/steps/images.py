@@ -19,7 +19,7 @@ def wait_until_ready(
         if state.phase is ImagePhase.READY:
             return
         if state.phase is ImagePhase.FAILED:
-            raise ImageUnavailable(f"The software of {datastore} {version} cannot be had: {state.detail}")
+            raise ImageUnavailable(state.detail)
         DBOS.sleep(every_s)
         state = look_at(operation_id, datastore, version)
     raise ImageUnavailable(f"The software of {datastore} {version} was not ready in time: try again.")
