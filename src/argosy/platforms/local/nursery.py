@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import socket
 from collections.abc import Sequence
@@ -155,9 +156,18 @@ class Nursery:
         return environment
 
     def _kill(self) -> None:
+        """Kill it, and return when it is gone."""
         for pid in marks.marked({marks.ROLE: _ROLE, "HOME": str(self._home.run)}):
             with contextlib.suppress(OSError):
                 # Anybody may put our marks on a process of their own.
-                if Path(f"/proc/{pid}").stat().st_uid == os.geteuid():
-                    os.kill(pid, signal.SIGKILL)
+                if Path(f"/proc/{pid}").stat().st_uid != os.geteuid():
+                    continue
+                descriptor = os.pidfd_open(pid)
+                try:
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    poll = select.poll()
+                    poll.register(descriptor, select.POLLIN)
+                    poll.poll(_PATIENCE_S * 1000)
+                finally:
+                    os.close(descriptor)
         self._children.reap()
