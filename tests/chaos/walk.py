@@ -14,6 +14,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import sqlalchemy as sa
+
 from argosy.metadata.store import Store
 from tests.support.server import Client, Server, wait_until
 
@@ -56,7 +58,7 @@ class CrashWalk:
         part = self.parts[0] if self.parts else "api"
         wait_until(
             f"{kind} ends or dies {when} step {step}",
-            lambda: self.argosy.pid(part) is None or self._ended(instance_id, kind),
+            lambda: self.argosy.pid(part) is None or self._settled(instance_id, kind),
             120,
         )
         died = self.argosy.pid(part) is None
@@ -81,6 +83,19 @@ class CrashWalk:
     def _ended(self, instance_id: str, kind: str) -> bool:
         mine = [one for one in self.operations(instance_id) if one["kind"] == kind]
         return bool(mine) and mine[0]["state"] in ENDED
+
+    def _settled(self, instance_id: str, kind: str) -> bool:
+        """Ended, and its last step recorded: its process dies around no step of it any more."""
+        mine = [one["id"] for one in self.operations(instance_id) if one["kind"] == kind]
+        if not mine:
+            return False
+        store = Store(self.argosy.settings.database_url)
+        try:
+            with store.engine.connect() as connection:
+                query = sa.text("select status from workflow_status where workflow_uuid = :id")
+                return connection.execute(query, {"id": mine[0]}).scalar() in {"SUCCESS", "ERROR"}
+        finally:
+            store.close()
 
     def wait_until_ended(self, instance_id: str, kind: str) -> dict[str, Any]:
         wait_until(f"{kind} of {instance_id} ends", lambda: self._ended(instance_id, kind), 120)
