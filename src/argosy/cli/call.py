@@ -60,6 +60,11 @@ class Call:
     cloud_name: str | None = None
     administers: bool = False
 
+    @property
+    def named_home(self) -> str:
+        """What has to be said behind a command for it to mean the same home again."""
+        return f" --home {self.home}" if self.home_was_named else ""
+
     @cached_property
     def argosy(self) -> Argosy:
         """Raises NotConfigured."""

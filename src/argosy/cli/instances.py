@@ -290,7 +290,7 @@ def _fields(
         fields["Details"] = instance.fault.details
     if instance.serves:
         fields["URL"] = _url(call, instance, database)
-        fields["Connect"] = f"argosy connect {instance.name}"
+        fields["Connect"] = f"argosy connect {instance.name}{call.named_home}"
     return fields
 
 

@@ -52,7 +52,7 @@ def up(
         elif not call.out.quiet:
             print(done.stdout.rstrip())
             print(
-                f"  Next       argosy{_named_home(call)} create shop --datastore postgresql --database shop --user ann"
+                f"  Next       argosy create shop --datastore postgresql --database shop --user ann{call.named_home}"
             )
         return 0
     return _failed(call, done)
@@ -154,7 +154,3 @@ def _endpoint(home: Path) -> str | None:
         return clouds.named("argosy", [home / "clouds.yaml"]).auth_url.removesuffix("/identity/v3")
     except ClientError:
         return None
-
-
-def _named_home(call: Call) -> str:
-    return f" --home {call.home}" if call.home_was_named else ""

@@ -33,6 +33,7 @@ class ServerProcess:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._known: marks.Process | None = None
+        self._looked = False
 
     @property
     def pid(self) -> int | None:
@@ -136,7 +137,9 @@ class ServerProcess:
                 return self._child.pid
             self._child = None
             self._known = None
-        if self._known is None:
+        if self._known is None and not self._looked:
+            # Once is enough: from here on a server of this instance is one that we start.
+            self._looked = True
             self._known = self._read() or self._search()
         if self._known is not None and not self._known.alive:
             self._known = None

@@ -62,11 +62,16 @@ def _run(settings: Settings, parts: tuple[str, ...]) -> NoReturn:
 def _detach(settings: Settings, timeout_s: float = 60) -> int:
     """Start the control plane as a process that outlives this one, and wait until it is ready."""
     place = settings.home
-    said = home.facts(place, "api")
+    running = {part: said for part in home.PARTS if (said := home.facts(place, part))}
+    if 0 < len(running) < len(home.PARTS):
+        # Some parts run by `argosy serve`: the missing ones are to be started that way too.
+        raise home.Running(*next((part, said.get("pid", 0)) for part, said in running.items()))
+    said = running.get("api")
     if said is None:
         logs = place / "logs"
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (logs / "argosy.log").open("ab") as log:
+            began = log.tell()
             child = subprocess.Popen(
                 [sys.executable, "-m", "argosy.processes", "up", "--home", str(place)],
                 stdin=subprocess.DEVNULL,
@@ -81,7 +86,7 @@ def _detach(settings: Settings, timeout_s: float = 60) -> int:
             if said and said.get("ready"):
                 break
             if child.poll() is not None:
-                return _tell_end_of_log(logs / "argosy.log")
+                return _tell_end_of_log(logs / "argosy.log", began)
             time.sleep(0.02)
     if not said or not said.get("ready"):
         print(f"argosy: not ready after {timeout_s:.0f} s, see {place}/logs/argosy.log", file=sys.stderr)  # noqa: T201 - its output
@@ -90,8 +95,8 @@ def _detach(settings: Settings, timeout_s: float = 60) -> int:
     return 0
 
 
-def _tell_end_of_log(log: Path) -> int:
-    lines = log.read_text(errors="replace").splitlines()
+def _tell_end_of_log(log: Path, began: int) -> int:
+    lines = log.read_bytes()[began:].decode(errors="replace").splitlines()
     print("\n".join(["argosy: it did not start; its log ends with:", *lines[-8:]]), file=sys.stderr)  # noqa: T201 - its output
     return 1
 

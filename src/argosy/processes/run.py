@@ -81,6 +81,8 @@ class _ApiServer:
             lifespan="off",
             log_config=None,
             access_log=False,
+            # Who asks is who connects: believing X-Forwarded-For would let a guesser of passwords be many.
+            proxy_headers=False,
             timeout_graceful_shutdown=3,
         )
         self._server = uvicorn.Server(config)

@@ -9,6 +9,7 @@ from dbos import DBOS, DBOSConfig
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
 from argosy.taskmanager import create, delete, pull_image, restart, sweeps
 from argosy.taskmanager.parts import Parts, install
+from argosy.taskmanager.steps import images
 
 WORKFLOWS = (
     create.create_instance,
@@ -41,7 +42,7 @@ class TaskManager:
         """Publish what the platform offers, take up what was interrupted, and begin to work."""
         with self._parts.store.write() as tx:
             tx.flavors.publish(self._parts.platform.flavors())
-        sweeps.publish_images()
+        images.publish()
         DBOS.launch()
         DBOS.register_queue(
             QUEUE,

@@ -14,3 +14,4 @@ def pull_image(asked: PullImage) -> Iterator[None]:
     """Pull it, or find that it is there. One that failed earlier is tried again."""
     yield
     images.wait_until_ready(asked.operation_id, asked.datastore, asked.version)
+    images.publish()

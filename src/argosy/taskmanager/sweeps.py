@@ -8,10 +8,10 @@ import time
 import structlog
 from dbos import DBOS
 
-from argosy import catalog
 from argosy.domain.errors import ArgosyError, Failed
 from argosy.domain.operations import CreateInstance, DeleteInstance
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps import images
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ _DEAD = {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
     while not ended.wait(EVERY_S):
-        for sweep in (boot_dead_guests, release_orphaned_claims, publish_images):
+        for sweep in (boot_dead_guests, release_orphaned_claims, images.publish):
             try:
                 sweep()
             except Exception:
@@ -69,25 +69,3 @@ def release_orphaned_claims() -> None:
             )
             with parts().store.write() as tx:
                 tx.operations.fail(operation.id, reason, f"workflow status {status.status}: {status.error}")
-
-
-def publish_images() -> None:
-    """Tell how far the software of each version is, where that changed."""
-    images = parts().platform.images
-    with parts().store.read() as tx:
-        known = {
-            (image.datastore, image.version): (image.phase, image.detail, image.source)
-            for image in tx.images.all()
-        }
-    for datastore in catalog.datastores().values():
-        for version in datastore.versions:
-            state = images.state(version)
-            if known.get((datastore.name, version.name)) != (state.phase.value, state.detail, state.source):
-                with parts().store.write() as tx:
-                    tx.images.publish(
-                        datastore.name,
-                        version.name,
-                        phase=state.phase.value,
-                        detail=state.detail,
-                        source=state.source,
-                    )

@@ -165,7 +165,8 @@ class LocalImages:
                 pull.failure = failure
 
     def _pull(self, version: Version, pull: _Pull) -> None:
-        pull.detail = "waiting for another process that pulls it"
+        if self._held_elsewhere(version):
+            pull.detail = "waiting for another process that pulls it"
         with self._held(version):
             stored = self._read_manifest(version)
             if self._is_current(version, stored):

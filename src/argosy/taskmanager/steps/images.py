@@ -51,3 +51,26 @@ def _shown(operation_id: str, state: ImageState) -> ImageState:
         with parts().store.write() as tx:
             tx.operations.say(operation_id, f"getting the software: {state.detail}")
     return state
+
+
+@DBOS.step(name="images.publish")
+def publish() -> None:
+    """Tell how far the software of each version is, where that changed."""
+    own = parts()
+    with own.store.read() as tx:
+        known = {
+            (image.datastore, image.version): (image.phase, image.detail, image.source)
+            for image in tx.images.all()
+        }
+    for datastore in catalog.datastores().values():
+        for version in datastore.versions:
+            state = own.platform.images.state(version)
+            if known.get((datastore.name, version.name)) != (state.phase.value, state.detail, state.source):
+                with own.store.write() as tx:
+                    tx.images.publish(
+                        datastore.name,
+                        version.name,
+                        phase=state.phase.value,
+                        detail=state.detail,
+                        source=state.source,
+                    )
