@@ -19,6 +19,8 @@ def create(client: Client, datastore: str) -> str:
         "datastore": {"type": datastore},
     }
     body["users"] = [{"name": "ann", "password": "walked-secret-1"}]
+    if datastore == "postgresql":
+        body["databases"] = [{"name": "shop"}]
     answer = client.post("/instances", json={"instance": body})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["instance"]["id"])
@@ -63,3 +65,30 @@ def test_a_task_manager_killed_around_any_step_of_create_and_delete_finishes_lat
     for instance_id in made:
         parts.wait_until_gone(client, instance_id)
     assert parts.leftovers() == []
+
+
+@pytest.mark.timeout(900)
+def test_an_all_in_one_process_killed_around_steps_of_create_and_delete_finishes_later() -> None:
+    """PostgreSQL, and every third step: each kill takes the API and the conductor along."""
+    with running() as argosy:
+        argosy.down()
+        walk = CrashWalk(argosy, ())
+        client = walk.client
+        made: list[str] = []
+
+        def begin_create() -> str:
+            made.append(create(client, "postgresql"))
+            return made[-1]
+
+        operations = walk.over("instance.create", begin_create, every=3)
+        for instance_id in made:
+            argosy.wait_until_healthy(client, instance_id)
+
+        def begin_delete() -> str:
+            assert client.delete(f"/instances/{made[-1]}").status_code == 202
+            return made.pop()
+
+        operations += walk.over("instance.delete", begin_delete, every=3)
+        assert [one for one in operations if one["state"] != "succeeded"] == []
+        assert walk.kills > 6
+        assert argosy.leftovers(among=made) == []

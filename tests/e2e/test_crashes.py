@@ -129,3 +129,15 @@ def test_a_create_whose_agent_and_server_are_killed_meanwhile_still_ends(
     demo.delete(f"/instances/{instance_id}")
     argosy.wait_until_gone(demo, instance_id)
     assert instance_id not in argosy.leftovers()
+
+
+def test_a_create_in_the_middle_of_which_argosy_is_stopped_goes_on_when_it_is_started(
+    argosy: Server, demo: Client
+) -> None:
+    body = {"name": "slow", "flavorRef": "1", "volume": {"size": 1}, "datastore": {"type": "mariadb"}}
+    instance_id = demo.post("/instances", json={"instance": body}).json()["instance"]["id"]
+    argosy.down()
+    argosy.start()
+    argosy.wait_until_healthy(demo, instance_id)
+    demo.delete(f"/instances/{instance_id}")
+    argosy.wait_until_gone(demo, instance_id)
