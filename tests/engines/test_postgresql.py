@@ -144,7 +144,7 @@ def test_a_busy_backend_of_a_killed_server_does_not_keep_the_next_one_out(
 
 def test_a_program_that_outlives_the_server_is_not_taken_for_it(here: Guest, engine: PostgresEngine) -> None:
     engine.enable_root("secret")
-    ask(here, "root", "postgres", "COPY (SELECT 1) TO PROGRAM 'sleep 600 >/dev/null 2>&1 &'")
+    ask(here, "root", "postgres", "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; sleep 600 >/dev/null 2>&1 &'")
     engine.stop()
     agent = here.new_agent()
     assert agent.server.pid is None
