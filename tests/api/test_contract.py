@@ -797,3 +797,11 @@ def test_every_route_is_documented(api: Api) -> None:
                 assert "HTTPValidationError" not in str(route), where
                 assert any(status.startswith("2") for status in route["responses"]), where
     assert len(names) == len(set(names))
+
+
+def test_the_documentation_page_needs_nothing_from_elsewhere(api: Api) -> None:
+    page = httpx.get(f"{api.server.url}/docs").text
+    needed = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert needed
+    for path in needed:
+        assert httpx.get(f"{api.server.url}{path}").is_success, path
