@@ -141,3 +141,18 @@ def test_a_create_in_the_middle_of_which_argosy_is_stopped_goes_on_when_it_is_st
     argosy.wait_until_healthy(demo, instance_id)
     demo.delete(f"/instances/{instance_id}")
     argosy.wait_until_gone(demo, instance_id)
+
+
+@pytest.mark.parametrize("struck", ["agent", "server", "both"])
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_an_instance_whose_agent_or_server_is_gone_or_frozen_can_be_deleted(
+    argosy: Server, demo: Client, struck: str, blow: signal.Signals
+) -> None:
+    instance_id = argosy.create(demo, "struck", "valkey")["id"]
+    agent, server = argosy.agent_pid(instance_id), argosy.server_pid(instance_id)
+    for pid in {"agent": [agent], "server": [server], "both": [agent, server]}[struck]:
+        assert pid is not None
+        os.kill(pid, blow)
+    assert demo.delete(f"/instances/{instance_id}").status_code == 202
+    argosy.wait_until_gone(demo, instance_id)
+    assert instance_id not in argosy.leftovers()
