@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from argosy.rpc.certificates import Authority, write_file
+from argosy.files import write_file
+from argosy.rpc.certificates import Authority
 from argosy.rpc.tls import common_name
 
 

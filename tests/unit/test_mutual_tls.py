@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from argosy.rpc.certificates import Authority, write_file
+from argosy.files import write_file
+from argosy.rpc.certificates import Authority
 from argosy.rpc.server import PEER, TlsServer
 from argosy.rpc.tls import client_context, server_context
 

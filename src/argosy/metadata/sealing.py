@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
+
+from argosy.files import write_once
 
 
 class Seal:
@@ -20,16 +21,7 @@ class Seal:
     def open_file(cls, path: Path) -> Seal:
         """The key of this file, made on first use; of two processes at once one makes it."""
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(Fernet.generate_key())
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                pass
-            finally:
-                temporary.unlink()
+            write_once(path, Fernet.generate_key().decode(), 0o600)
         return cls(path.read_bytes())
 
     def close(self, value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from argosy.rpc.certificates import write_file
+from argosy.files import write_file
 
 CLOUDS = {"argosy": "demo", "argosy-admin": "admin"}
 

@@ -10,6 +10,7 @@ from typing import Any
 from argosy import catalog
 from argosy.domain.datastore import Version
 from argosy.domain.instance import Flavor
+from argosy.files import write_file
 from argosy.metadata.accounts import Accounts
 from argosy.metadata.migrations import migrate
 from argosy.metadata.sealing import Seal
@@ -17,7 +18,7 @@ from argosy.metadata.store import Store
 from argosy.platforms.local.platform import LocalPlatform
 from argosy.processes import clouds
 from argosy.rpc import peers
-from argosy.rpc.certificates import Authority, write_file
+from argosy.rpc.certificates import Authority
 from argosy.rpc.client import Guests
 from argosy.rpc.tls import client_context, server_context
 from argosy.settings import Settings

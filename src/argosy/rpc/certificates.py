@@ -7,8 +7,6 @@ nothing on the control plane's network.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from argosy.files import write_file, write_once
 
 _CA_DAYS = 3650
 _CLOCKS_DIFFER_BY = timedelta(minutes=5)
@@ -91,38 +91,13 @@ class Authority:
         return Issued(_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
 
 
-def write_file(path: Path, text: str, mode: int) -> None:
-    """Write a file whole or not at all, never readable by more than `mode` on its way."""
-    temporary = _beside(path)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        os.fchmod(file.fileno(), mode)  # whatever the umask
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def _make_authority(path: Path, name: str) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _builder(f"Argosy {name} CA", key, _CA_DAYS)
     builder = builder.issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Argosy {name} CA")]))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_key_usage(ca=True), critical=True)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = _beside(path)
-    write_file(temporary, _key_pem(key) + _pem(builder.sign(key, hashes.SHA256())), 0o600)
-    try:
-        # link, not rename: the first of two wins and the other takes what it made.
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
-
-
-def _beside(path: Path) -> Path:
-    """A name for a file on its way to `path` that nobody else picks, be it another thread."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    write_once(path, _key_pem(key) + _pem(builder.sign(key, hashes.SHA256())), 0o600)
 
 
 def _builder(common_name: str, key: ec.EllipticCurvePrivateKey, days: float) -> x509.CertificateBuilder:
