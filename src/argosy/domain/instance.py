@@ -39,6 +39,10 @@ class Instance:
     an operation failed which the instance cannot be used after. `platform` holds what the platform told of
     it, such as its address and which limits it enforces; sizes are in Trove's GB, which are GiB. When root was
     last enabled and by whom stays known after it is disabled.
+
+    `configuration_id` names the configuration group it follows, of which `configuration_revision` was last
+    applied; `configuration_error` says why a newer one could not be. `protected` keeps it from being deleted.
+    With `autogrow_limit_gb` its volume grows by itself, up to that size.
     """
 
     id: str
@@ -62,6 +66,13 @@ class Instance:
     root_enabled_at: datetime | None = None
     root_enabled_by: str | None = None
     deleted_at: datetime | None = None
+    configuration_id: str | None = None
+    configuration_revision: int | None = None
+    configuration_error: str | None = None
+    protected: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    autogrow_limit_gb: int | None = None
+    require_tls: bool = False
 
     def shown(self, now: datetime) -> Shown:
         return shown(self.operation_kind, self.report, now, broken=self.broken)

@@ -54,6 +54,69 @@ class DeleteInstance(InstanceRequest):
 
 
 @dataclass(frozen=True)
+class StopInstance(InstanceRequest):
+    kind: ClassVar[str] = "instance.stop"
+
+
+@dataclass(frozen=True)
+class StartInstance(InstanceRequest):
+    kind: ClassVar[str] = "instance.start"
+
+
+@dataclass(frozen=True)
+class ResizeFlavor(InstanceRequest):
+    kind: ClassVar[str] = "instance.resize_flavor"
+    flavor_id: str
+
+
+@dataclass(frozen=True)
+class ResizeVolume(InstanceRequest):
+    kind: ClassVar[str] = "instance.resize_volume"
+    size_gb: int
+
+
+@dataclass(frozen=True)
+class ApplyConfiguration(InstanceRequest):
+    """Have an instance follow a configuration group as it is now; None for no group any more."""
+
+    kind: ClassVar[str] = "instance.configure"
+    configuration_id: str | None
+
+
+@dataclass(frozen=True)
+class UpgradeInstance(InstanceRequest):
+    """Move to another version, or with `check_only` rehearse that on a clone and report."""
+
+    kind: ClassVar[str] = "instance.upgrade"
+    version: str
+    check_only: bool = False
+
+
+@dataclass(frozen=True)
+class UpdateAccess(InstanceRequest):
+    """Who may connect from where, and whether they must use TLS; what is None stays as it is."""
+
+    kind: ClassVar[str] = "instance.update_access"
+    is_public: bool | None = None
+    allowed_cidrs: tuple[str, ...] | None = None
+    require_tls: bool | None = None
+
+
+@dataclass(frozen=True)
+class RotatePassword(InstanceRequest):
+    """Give the agent's management account a new password; the old one holds until the new one has worked."""
+
+    kind: ClassVar[str] = "instance.rotate_password"
+
+
+@dataclass(frozen=True)
+class RebuildInstance(InstanceRequest):
+    """Make the server and its agent anew around the data that is there."""
+
+    kind: ClassVar[str] = "instance.rebuild"
+
+
+@dataclass(frozen=True)
 class PullImage(Request):
     """Make the software of a datastore version ready before an instance needs it."""
 

@@ -55,6 +55,10 @@ WHILE = {
     "instance.create": "BUILD",
     "instance.restart": "REBOOT",
     "instance.delete": "SHUTDOWN",
+    "instance.resize_flavor": "RESIZE",
+    "instance.resize_volume": "RESIZE",
+    "instance.upgrade": "UPGRADE",
+    "instance.rebuild": "BUILD",
 }
 
 OPERATING = {
@@ -69,6 +73,8 @@ OPERATING = {
 
 MEANING = {
     "BUILD": "being made; becomes ACTIVE, or ERROR with the reason",
+    "RESIZE": "getting another size; becomes ACTIVE",
+    "UPGRADE": "moving to another version; becomes ACTIVE",
     "REBOOT": "the database server is restarting; becomes ACTIVE",
     "SHUTDOWN": "the database server is stopped, or the instance is being deleted; restart it, or wait until it is gone",
     "ERROR": "the last operation failed or the guest is silent: see the fault; delete it or ask an operator",

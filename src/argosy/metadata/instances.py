@@ -90,6 +90,11 @@ class Instances:
                 broken=False,
                 restart_required=False,
                 root_enabled=False,
+                configuration_id=instance.configuration_id,
+                protected=instance.protected,
+                tags=instance.tags,
+                autogrow_limit_gb=instance.autogrow_limit_gb,
+                require_tls=instance.require_tls,
             )
         )
 
@@ -188,5 +193,12 @@ def _instance(row: sa.Row[Any]) -> Instance:
         root_enabled=stored["root_enabled"],
         root_enabled_at=stored["root_enabled_at"],
         root_enabled_by=stored["root_enabled_by"],
+        configuration_id=stored["configuration_id"],
+        configuration_revision=stored["configuration_revision"],
+        configuration_error=stored["configuration_error"],
+        protected=stored["protected"],
+        tags=stored["tags"],
+        autogrow_limit_gb=stored["autogrow_limit_gb"],
+        require_tls=stored["require_tls"],
         deleted_at=stored["deleted_at"],
     )

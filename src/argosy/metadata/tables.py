@@ -78,6 +78,15 @@ instances = Table(
     # Kept when root is disabled: it may have left things behind.
     Column("root_enabled_at", UtcDateTime),
     Column("root_enabled_by", String(255)),
+    # The configuration group it follows, the revision of it that was last applied, and why a newer one was not.
+    Column("configuration_id", String(36)),
+    Column("configuration_revision", Integer),
+    Column("configuration_error", Text),
+    Column("protected", Boolean, nullable=False, default=False),
+    Column("tags", JSON, nullable=False, default=dict),
+    Column("autogrow_limit_gb", Integer),
+    Column("require_tls", Boolean, nullable=False, default=False),
+    Index("ix_instances_configuration_id", "configuration_id"),
     # The cost of a list is one walk of this index, whatever the table holds.
     Index("ix_instances_project_id_deleted_at_id", "project_id", "deleted_at", "id"),
 )
@@ -146,4 +155,64 @@ idempotent_requests = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("instance_id", String(36), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+# What a live server of the version told of its parameters: see domain.parameters.
+parameters = Table(
+    "parameters",
+    metadata,
+    Column("datastore", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("server_version", String(64), nullable=False),
+    Column("catalogue", JSON, nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+)
+
+configurations = Table(
+    "configurations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("description", String(255)),
+    Column("datastore", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("values", JSON, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_configurations_project_id_id", "project_id", "id"),
+)
+
+configuration_revisions = Table(
+    "configuration_revisions",
+    metadata,
+    Column("configuration_id", String(36), primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("values", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("note", String(255), nullable=False, default=""),
+)
+
+# What an operator set for a project; the settings have the limits of the others.
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("project_id", String(64), primary_key=True),
+    Column("resource", String(32), primary_key=True),
+    Column("hard_limit", Integer, nullable=False),
+)
+
+# How much of each log of an instance is in the object store.
+instance_logs = Table(
+    "instance_logs",
+    metadata,
+    Column("instance_id", String(36), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("published_bytes", BigInteger, nullable=False),
+    Column("first_line_digest", String(64)),
+    Column("container", String(255), nullable=False),
+    Column("prefix", String(255), nullable=False),
+    Column("published_at", UtcDateTime, nullable=False),
 )

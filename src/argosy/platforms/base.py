@@ -81,6 +81,15 @@ class Servers(Protocol):
     def create(self, request: ServerRequest) -> Server:
         """Boot a server at the reserved address; returns before it has booted. A running one is left alone."""
 
+    def replace(self, request: ServerRequest) -> Server:
+        """Tell a server anew what it is (version, size, certificates) and boot its agent again.
+
+        The database server goes on running as it was, and so do the limits: see `limit`.
+        """
+
+    def limit(self, instance_id: str) -> None:
+        """Hold the server to the limits of the size it was last told. Raises PlatformError when it uses more."""
+
     def find(self, instance_id: str) -> Server | None: ...
 
     def limits(self, instance_id: str) -> dict[str, str]:

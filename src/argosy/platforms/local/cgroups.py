@@ -72,7 +72,12 @@ class Groups:
                 (cpu / "cpu.cfs_quota_us").write_text(str(vcpus * _PERIOD_US))
         except OSError as error:
             raise PlatformError(f"No control group can be made for {instance_id}: {error}.") from error
-        return [directory / "cgroup.procs" for directory in self._directories(instance_id)]
+        return self.joins(instance_id)
+
+    def joins(self, instance_id: str) -> list[Path]:
+        """The files that a process joins the instance's groups by; none when they have not all been made."""
+        files = [directory / "cgroup.procs" for directory in self._directories(instance_id)]
+        return files if all(file.exists() for file in files) else []
 
     def limits(self, instance_id: str) -> dict[str, str]:
         """What the kernel holds the instance to now, for `show`."""

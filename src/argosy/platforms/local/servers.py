@@ -69,6 +69,24 @@ class LocalServers:
             self._start(place, lock)
         return Server(request.instance_id, address, running=True)
 
+    def replace(self, request: ServerRequest) -> Server:
+        place = self._home.place(request.instance_id)
+        with place.held() as lock:
+            address = self._addresses.reserve(place)
+            agent = self._agents.find(place)
+            if agent is not None:
+                self._end(lambda: {agent.pid} if agent.alive else set(), timeout_s=5)
+            self._write(place, address, request)
+            self._start(place, lock, keep_limits=True)
+        return Server(request.instance_id, address, running=True)
+
+    def limit(self, instance_id: str) -> None:
+        place = self._home.place(instance_id)
+        with place.held():
+            if isinstance(self._groups, Groups) and place.guest.exists():
+                config = GuestConfig.read(place.guest)
+                self._groups.make(instance_id, memory_mb=config.memory_mb, vcpus=config.vcpus)
+
     def find(self, instance_id: str) -> Server | None:
         place = self._home.place(instance_id)
         address = place.reserved()
@@ -203,13 +221,17 @@ class LocalServers:
         write_file(files[2], key, 0o600, owner)
         return str(files[0]), str(files[1]), str(files[2])
 
-    def _start(self, place: Place, lock: int) -> None:
+    def _start(self, place: Place, lock: int, *, keep_limits: bool = False) -> None:
         """Start the agent of a held place, from its files."""
         config = GuestConfig.read(place.guest)
         self._volumes.attach_held(place)
         join: list[Path] = []
         if isinstance(self._groups, Groups):
-            join = self._groups.make(place.instance_id, memory_mb=config.memory_mb, vcpus=config.vcpus)
+            if keep_limits:
+                join = self._groups.joins(place.instance_id)
+            join = join or self._groups.make(
+                place.instance_id, memory_mb=config.memory_mb, vcpus=config.vcpus
+            )
         self._agents.start(place, lock, join)
 
     def _pids(self, instance_id: str) -> set[int]:

@@ -26,9 +26,20 @@ def reserve(instance_id: str) -> str:
 
 @DBOS.step(name="servers.boot", retries_allowed=True, should_retry=is_transient)
 def boot(instance_id: str, address: str) -> None:
-    """Boot the server with an identity of its own; one that runs is left alone.
+    """Boot the server with an identity of its own; one that runs is left alone."""
+    parts().platform.servers.create(_request(instance_id, address))
 
-    The identity is made here and goes nowhere but to the guest: a step's result would be stored.
+
+@DBOS.step(name="servers.replace", retries_allowed=True, should_retry=is_transient)
+def replace(instance_id: str, address: str) -> None:
+    """Tell the server what the instance's row now says of it, and boot its agent again."""
+    parts().platform.servers.replace(_request(instance_id, address))
+
+
+def _request(instance_id: str, address: str) -> ServerRequest:
+    """What a server is told, as the instance's row has it.
+
+    Its identity is made here and goes nowhere but to the guest: a step's result would be stored.
     """
     own = parts()
     with own.store.read() as tx:
@@ -39,23 +50,21 @@ def boot(instance_id: str, address: str) -> None:
         common_name=peers.guest(instance_id), addresses=[address], client=True, server=True
     )
     shown = own.database.issue(common_name=address, addresses=[address], server=True)
-    own.platform.servers.create(
-        ServerRequest(
-            instance_id=instance_id,
-            version=datastore.version(instance.version),
-            engine=datastore.engine,
-            port=datastore.port,
-            flavor=flavor,
-            credentials=Credentials(
-                rpc_ca=own.control.certificate,
-                rpc_certificate=identity.certificate,
-                rpc_key=identity.key,
-                tls_ca=own.database.certificate,
-                tls_certificate=shown.certificate,
-                tls_key=shown.key,
-            ),
-            conductor_url=own.conductor_url,
-        )
+    return ServerRequest(
+        instance_id=instance_id,
+        version=datastore.version(instance.version),
+        engine=datastore.engine,
+        port=datastore.port,
+        flavor=flavor,
+        credentials=Credentials(
+            rpc_ca=own.control.certificate,
+            rpc_certificate=identity.certificate,
+            rpc_key=identity.key,
+            tls_ca=own.database.certificate,
+            tls_certificate=shown.certificate,
+            tls_key=shown.key,
+        ),
+        conductor_url=own.conductor_url,
     )
 
 
