@@ -69,6 +69,15 @@ class LocalSettings(BaseModel):
     debian_mirror: str | None = None
 
 
+class QuotaSettings(BaseModel):
+    """What a project may have that was given no quotas of its own: `ram` in MB, `volumes` in GB; -1 is unlimited."""
+
+    instances: int = Field(default=10, ge=-1)
+    ram: int = Field(default=-1, ge=-1)
+    volumes: int = Field(default=40, ge=-1)
+    backups: int = Field(default=50, ge=-1)
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ARGOSY_", env_nested_delimiter="__", extra="ignore")
 
@@ -78,6 +87,7 @@ class Settings(BaseSettings):
     conductor: ConductorSettings = ConductorSettings()
     taskmanager: TaskManagerSettings = TaskManagerSettings()
     local: LocalSettings = LocalSettings()
+    quotas: QuotaSettings = QuotaSettings()
     flavors: list[FlavorSetting] = FLAVORS
 
     @classmethod

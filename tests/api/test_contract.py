@@ -631,8 +631,8 @@ def test_a_flavor_has_a_number_only_where_its_id_is_one(api: Api) -> None:
     assert [one["str_id"] for one in of_version] == ["1", "2"]
 
 
-def test_nothing_is_limited_yet(api: Api) -> None:
-    absolute = {"max_instances": -1, "max_volumes": -1, "max_backups": -1, "max_ram": -1}
+def test_limits_are_the_quotas_where_no_rate_is_limited(api: Api) -> None:
+    absolute = {"max_instances": -1, "max_volumes": -1, "max_backups": 50, "max_ram": -1}
     assert api.demo.get("/limits").json() == {"limits": [{"verb": "ABSOLUTE", **absolute}]}
 
 

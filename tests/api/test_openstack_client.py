@@ -124,7 +124,7 @@ FAILURES = [
     (50, "database db delete maria nothing", "HTTP 404"),
     (53, "database flavor show 99", "No flavor with a name or ID"),
     (55, "database log list maria", "HTTP 501"),
-    (60, "database quota show demo", "Quotas are not supported yet. (HTTP 501)"),
+    (60, "database quota show admin", "HTTP 403"),
     (63, f"database root show {MISSING}", f"No instance or cluster with a name or ID of '{MISSING}' exists."),
     (65, "database user create maria root secret", "reserved"),
     (66, "database user delete maria nobody", "HTTP 404"),

@@ -83,6 +83,9 @@ class Server:
             "ARGOSY_API__LISTEN": self.listen,
             "ARGOSY_LOCAL__NETWORK": str(network),
             "ARGOSY_LOCAL__IMAGES": str(images.root()),
+            # Tests share a server, and a project on it; those about quotas set their own.
+            "ARGOSY_QUOTAS__INSTANCES": "-1",
+            "ARGOSY_QUOTAS__VOLUMES": "-1",
             **environment,
         }
         self._children: list[subprocess.Popen[bytes]] = []

@@ -26,6 +26,7 @@ from argosy.api.v1 import (
     later,
     limits,
     management,
+    quotas,
     root,
     users,
 )
@@ -41,6 +42,7 @@ RESOURCES = (
     datastores,
     flavors,
     limits,
+    quotas,
     operations,
     events,
     images,

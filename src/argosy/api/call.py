@@ -41,9 +41,9 @@ class Call:
         self.now = datetime.now(UTC)
         self.base_url = self.parts.public_endpoint or address_of(request)
 
-    def allow(self, rule: str) -> None:
-        """Raises Forbidden unless the policy lets the caller do this in the project."""
-        self.parts.policy.allow(self.caller, rule, {"project_id": self.project_id})
+    def allow(self, rule: str, *, project_id: str | None = None) -> None:
+        """Raises Forbidden unless the policy lets the caller do this in the URL's project, or the one named."""
+        self.parts.policy.allow(self.caller, rule, {"project_id": project_id or self.project_id})
 
     def allow_management(self, rule: str) -> None:
         """Like `allow`, for what is administrators' alone: raises Unauthorized, as Trove does (contract 1.3)."""

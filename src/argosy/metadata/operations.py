@@ -184,7 +184,14 @@ class Operations:
         self._connection.execute(
             sa.update(instances)
             .where(instances.c.operation_id == operation_id)
-            .values(operation_id=None, operation_kind=None, updated_at=datetime.now(UTC), **values)
+            .values(
+                operation_id=None,
+                operation_kind=None,
+                growing_to_gb=None,
+                growing_to_memory_mb=None,
+                updated_at=datetime.now(UTC),
+                **values,
+            )
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
+from argosy.domain import quotas
 from argosy.metadata.events import Events
 from argosy.metadata.flavors import Flavors
 from argosy.metadata.idempotency import IdempotentRequests
@@ -15,12 +16,15 @@ from argosy.metadata.images import Images
 from argosy.metadata.instances import Instances
 from argosy.metadata.operations import Operations
 from argosy.metadata.queue import Queue
+from argosy.metadata.quotas import Quotas
 
 
 class Transaction:
     """One transaction: a repository per noun, each query scoped to `project_id` (None sees every project)."""
 
-    def __init__(self, connection: sa.Connection, project_id: str | None, queue: Queue) -> None:
+    def __init__(
+        self, connection: sa.Connection, project_id: str | None, queue: Queue, limits: Mapping[str, int]
+    ) -> None:
         self.connection = connection
         self.events = Events(connection, project_id)
         self.flavors = Flavors(connection)
@@ -28,13 +32,18 @@ class Transaction:
         self.images = Images(connection)
         self.instances = Instances(connection, project_id)
         self.operations = Operations(connection, project_id, queue, self.events)
+        self.quotas = Quotas(connection, limits)
 
 
 class Store:
-    """The metadata database. One per process; safe to share between threads."""
+    """The metadata database. One per process; safe to share between threads.
 
-    def __init__(self, url: str) -> None:
+    `limits` are the quotas, by resource, of projects that were given none of their own.
+    """
+
+    def __init__(self, url: str, limits: Mapping[str, int] = quotas.DEFAULTS) -> None:
         self.url = url
+        self._limits = limits
         self.engine = create_engine(url)
         self.queue = Queue(url)
 
@@ -42,7 +51,7 @@ class Store:
     def read(self, project_id: str | None = None) -> Iterator[Transaction]:
         """A transaction that changes nothing."""
         with self.engine.connect() as connection:
-            yield Transaction(connection, project_id, self.queue)
+            yield Transaction(connection, project_id, self.queue, self._limits)
 
     @contextmanager
     def write(self, project_id: str | None = None) -> Iterator[Transaction]:
@@ -51,7 +60,7 @@ class Store:
             if self.engine.dialect.name == "sqlite":
                 # The write lock first: what is read here is still true when it is written on.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield Transaction(connection, project_id, self.queue)
+            yield Transaction(connection, project_id, self.queue, self._limits)
             connection.commit()
 
     def close(self) -> None:

@@ -85,6 +85,9 @@ instances = Table(
     Column("protected", Boolean, nullable=False, default=False),
     Column("tags", JSON, nullable=False, default=dict),
     Column("autogrow_limit_gb", Integer),
+    # What the operation that holds it may make of it: the project's quota counts the larger size.
+    Column("growing_to_gb", Integer),
+    Column("growing_to_memory_mb", Integer),
     Column("require_tls", Boolean, nullable=False, default=False),
     Index("ix_instances_configuration_id", "configuration_id"),
     # The cost of a list is one walk of this index, whatever the table holds.

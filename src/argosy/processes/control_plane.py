@@ -36,7 +36,7 @@ class ControlPlane:
         if settings.metadata_url is None:
             # Made here, so that it is nobody else's from its first byte.
             os.close(os.open(home / "argosy.db", os.O_CREAT | os.O_RDWR, 0o600))
-        self.store = Store(settings.database_url)
+        self.store = Store(settings.database_url, settings.quotas.model_dump())
         migrate(self.store.engine, self.store.url)
         self.seal = Seal.open_file(self._secrets / "seal.key")
         self.control = Authority.open(self._secrets, "control")

@@ -18,7 +18,7 @@ from argosy.api.v1.datastores import find_datastore
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
 from argosy.domain.errors import Failed, Invalid, NotFound, OverLimit, Unsupported
-from argosy.domain.instance import Instance, check_flavor_holds, check_name
+from argosy.domain.instance import Flavor, Instance, check_flavor_holds, check_name
 from argosy.domain.operations import CreateInstance, DeleteInstance
 from argosy.metadata.store import Transaction
 
@@ -180,13 +180,15 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
         made = tx.idempotent_requests.find(key, fingerprint) if key else None
         if made is not None:
             return {"instance": views.instance_detail(call, tx.instances.get(made), datastore)}
+        flavor = _flavor(tx, asked, datastore, version)
+        tx.quotas.take(call.project_id, instances=1, ram=flavor.memory_mb, volumes=volume_gb)
         instance = Instance(
             id=str(uuid.uuid4()),
             project_id=call.project_id,
             name=asked.name,
             datastore=datastore.name,
             version=version.name,
-            flavor_id=_flavor(tx, asked, datastore, version),
+            flavor_id=flavor.id,
             volume_gb=volume_gb,
             created_at=call.now,
             updated_at=call.now,
@@ -331,7 +333,7 @@ def _datastore(call: Call, asked: DatastoreBody) -> tuple[Datastore, Version]:
     raise Invalid(f"Datastore {datastore.name} has no version {wanted[:255]!r}: choose one of {offered}.")
 
 
-def _flavor(tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version) -> str:
+def _flavor(tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version) -> Flavor:
     reference = asked.flavor_ref or asked.flavor
     if reference is None:
         raise Invalid("Validation error: instance.flavorRef: the flavor must be given.")
@@ -340,4 +342,4 @@ def _flavor(tx: Transaction, asked: NewInstance, datastore: Datastore, version: 
     except NotFound as error:
         raise Invalid(error.sentence, code="flavor-not-found") from error
     check_flavor_holds(flavor, f"{datastore.name} {version.name}", version.min_memory_mb)
-    return flavor.id
+    return flavor

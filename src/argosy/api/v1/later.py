@@ -24,7 +24,6 @@ _COLLECTIONS = {
     "/configurations": (["GET", "POST"], "configuration:index", "Configuration groups are"),
     "/clusters": (["POST"], "cluster:create", "Clusters are"),
     "/modules": (["GET", "POST"], "module:index", "Modules are"),
-    "/mgmt/quotas/{one}": (["GET", "PUT"], "quota:show", "Quotas are"),
 }
 # Nothing can be in these collections, and clients that look for a name go on at a 404.
 _SINGLE = {

@@ -10,12 +10,12 @@ from argosy.api.v1 import shapes
 
 router = resource("limits")
 
-UNLIMITED = -1
-
 
 @router.get("/limits", response_model=shapes.Limits, responses=faults())
 def list_limits(call: Asked) -> dict[str, Any]:
-    """What is enforced: no quota and no rate is, so all there is to tell is that these are unlimited."""
+    """The project's quotas, first and named ABSOLUTE; -1 is unlimited."""
     call.allow("limits:index")
-    absolute = dict.fromkeys(("max_instances", "max_volumes", "max_backups", "max_ram"), UNLIMITED)
+    with call.read() as tx:
+        quotas = tx.quotas.of(call.project_id)
+    absolute = {f"max_{quota.resource}": quota.limit for quota in quotas.values()}
     return {"limits": [{"verb": "ABSOLUTE", **absolute}]}

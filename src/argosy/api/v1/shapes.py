@@ -285,6 +285,21 @@ class Limits(BaseModel):
     limits: list[dict[str, Any]]
 
 
+class Quota(BaseModel):
+    resource: str
+    in_use: int
+    reserved: int
+    limit: int = Field(description="-1 is unlimited.")
+
+
+class Quotas(BaseModel):
+    quotas: list[Quota]
+
+
+class ChangedQuotas(BaseModel):
+    quotas: dict[str, int]
+
+
 class Operations(Page):
     operations: list[Operation]
 

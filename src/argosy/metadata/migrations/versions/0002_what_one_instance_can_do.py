@@ -21,6 +21,8 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("protected", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch_op.add_column(sa.Column("tags", sa.JSON(), nullable=False, server_default="{}"))
         batch_op.add_column(sa.Column("autogrow_limit_gb", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("growing_to_gb", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("growing_to_memory_mb", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("require_tls", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch_op.create_index("ix_instances_configuration_id", ["configuration_id"], unique=False)
     op.create_table(
