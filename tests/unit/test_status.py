@@ -45,9 +45,10 @@ def test_an_instance_shows(
     assert shown(operation, report, NOW, broken=broken) == Shown(*expected)
 
 
-def test_every_operation_that_holds_an_instance_has_a_status() -> None:
+def test_statuses_are_of_operations_that_hold_an_instance() -> None:
+    """The others leave it ACTIVE, with an operating status of nothing (contract 3.1)."""
     kinds = {request.kind for request in operations.InstanceRequest.__subclasses__()}
-    assert kinds == set(WHILE)
+    assert set(WHILE) <= kinds
 
 
 def test_every_status_has_a_sentence() -> None:
