@@ -59,6 +59,7 @@ class Calls:
                 (messages.Prepare, self.prepare),
                 (messages.Restart, self.restart),
                 (messages.Stop, self.stop),
+                (messages.Start, self.start),
             )
         }
 
@@ -150,6 +151,14 @@ class Calls:
         def work(say: Say) -> None:
             say("stopping the database server")
             self._supervisor.stop(pause=call.pause)
+            self._reporter.now()
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def start(self, call: messages.Start) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("starting the database server")
+            self._supervisor.start()
             self._reporter.now()
 
         return self._jobs.run(call.job_id, work, call.wait_s)

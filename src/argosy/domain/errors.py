@@ -130,9 +130,10 @@ class InstanceBusy(Busy):
 
     code = "instance-busy"
 
-    def __init__(self, *, instance_id: str, status: str) -> None:
+    def __init__(self, *, instance_id: str, status: str, way_out: str | None = None) -> None:
         super().__init__(
-            f"Instance {instance_id} is in status {status} and cannot take this request now: try again when it is ACTIVE."
+            f"Instance {instance_id} is in status {status} and cannot take this request now: "
+            + (way_out or "try again when it is ACTIVE.")
         )
         self.status = status
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from argosy.domain.errors import InstanceBusy, Invalid
-from argosy.domain.status import Report, Shown, shown
+from argosy.domain.status import GONE, Report, Service, Shown, shown
 
 NAME_MAX = 255
 
@@ -75,6 +75,8 @@ class Instance:
     require_tls: bool = False
 
     def shown(self, now: datetime) -> Shown:
+        if self.deleted_at is not None:
+            return GONE
         return shown(self.operation_kind, self.report, now, broken=self.broken)
 
     def check_can_restart(self, now: datetime) -> None:
@@ -82,6 +84,21 @@ class Instance:
         self._check_free(now)
         if self.broken:
             raise InstanceBusy(instance_id=self.id, status="ERROR")
+
+    def check_can_stop(self, now: datetime) -> None:
+        """Like a restart; a database server that is stopped cannot be stopped. Raises InstanceBusy."""
+        self.check_can_restart(now)
+        if self._service in {Service.SHUTDOWN, Service.NEW, None}:
+            raise InstanceBusy(
+                instance_id=self.id, status="SHUTDOWN", way_out="its database server is stopped."
+            )
+
+    def check_can_start(self, now: datetime) -> None:
+        """Like a restart; a database server that runs cannot be started. Raises InstanceBusy."""
+        self.check_can_restart(now)
+        if self._service in {Service.HEALTHY, Service.BLOCKED, Service.STARTING}:
+            status = self.shown(now).operating_status or "ACTIVE"
+            raise InstanceBusy(instance_id=self.id, status=status, way_out="its database server runs.")
 
     def check_can_delete(self, now: datetime) -> None:
         """Anything may be deleted but what is being built, or is being deleted already. Raises InstanceBusy."""
@@ -92,7 +109,16 @@ class Instance:
         self._check_free(now)
         view = self.shown(now)
         if view.operating_status not in {"HEALTHY", "ACTIVE", "BLOCKED"}:
-            raise InstanceBusy(instance_id=self.id, status=view.operating_status or view.status)
+            stopped = self._service is Service.SHUTDOWN
+            raise InstanceBusy(
+                instance_id=self.id,
+                status=view.operating_status or view.status,
+                way_out="start its database server first." if stopped else None,
+            )
+
+    @property
+    def _service(self) -> Service | None:
+        return None if self.report is None else self.report.service
 
     def _check_free(self, now: datetime) -> None:
         if self.operation_id is not None:

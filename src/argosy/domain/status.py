@@ -6,7 +6,7 @@ reported (the conductor writes it), and when. Nothing stores a status.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -43,11 +43,13 @@ class Shown:
 
     status: str
     operating_status: str
+    # Of statuses that may mean one of several things: which.
+    sense: str | None = field(default=None, compare=False)
 
     @property
     def meaning(self) -> str:
         """One sentence on what it means and what leads out of it."""
-        return MEANING.get(self.operating_status if self.status == "ACTIVE" else self.status, "")
+        return MEANING[self.sense or (self.status == "ACTIVE" and self.operating_status) or self.status]
 
 
 # What an instance shows while an operation of this kind holds it.
@@ -55,10 +57,15 @@ WHILE = {
     "instance.create": "BUILD",
     "instance.restart": "REBOOT",
     "instance.delete": "SHUTDOWN",
+    "instance.stop": "SHUTDOWN",
+    "instance.start": "REBOOT",
     "instance.resize_flavor": "RESIZE",
     "instance.resize_volume": "RESIZE",
     "instance.upgrade": "UPGRADE",
     "instance.rebuild": "BUILD",
+    "instance.configure": "ACTIVE",
+    "instance.update_access": "ACTIVE",
+    "instance.rotate_password": "ACTIVE",
 }
 
 OPERATING = {
@@ -71,12 +78,25 @@ OPERATING = {
     Service.UNKNOWN: "ERROR",
 }
 
+# Which of its meanings SHUTDOWN has.
+_SENSES = {
+    "instance.delete": "DELETING",
+    "instance.stop": "STOPPING",
+    Service.SHUTDOWN: "STOPPED",
+    Service.CRASHED: "CRASHED",
+}
+
 MEANING = {
+    "ACTIVE": "serves, and is being changed meanwhile",
     "BUILD": "being made; becomes ACTIVE, or ERROR with the reason",
     "RESIZE": "getting another size; becomes ACTIVE",
     "UPGRADE": "moving to another version; becomes ACTIVE",
     "REBOOT": "the database server is restarting; becomes ACTIVE",
-    "SHUTDOWN": "the database server is stopped, or the instance is being deleted; restart it, or wait until it is gone",
+    "DELETING": "being deleted; is not found afterwards",
+    "DELETED": "deleted; only what is known of it is left",
+    "STOPPING": "the database server is being stopped, and stays stopped until it is started",
+    "STOPPED": "the database server was stopped, its data is kept; start it, or restart it",
+    "CRASHED": "the database server does not stay up, and is tried again and again: see the events for the reason",
     "ERROR": "the last operation failed or the guest is silent: see the fault; delete it or ask an operator",
     "RESTART_REQUIRED": "serves; some settings wait for a restart",
     "HEALTHY": "answers queries",
@@ -89,11 +109,14 @@ MEANING = {
 def shown(operation_kind: str | None, report: Report | None, now: datetime, *, broken: bool) -> Shown:
     """The first that applies: a running operation, a failed one, a pending restart, the guest's own word."""
     if operation_kind is not None:
-        return Shown(WHILE.get(operation_kind, "ACTIVE"), "")
+        return Shown(WHILE.get(operation_kind, "ACTIVE"), "", _SENSES.get(operation_kind))
     if broken:
         return Shown("ERROR", "ERROR")
     if report is None or now - report.at > SILENT_AFTER:
         return Shown("ACTIVE", "ERROR")
     if report.restart_required and report.service is Service.HEALTHY:
         return Shown("RESTART_REQUIRED", "")
-    return Shown("ACTIVE", OPERATING[report.service])
+    return Shown("ACTIVE", OPERATING[report.service], _SENSES.get(report.service))
+
+
+GONE = Shown("SHUTDOWN", "DELETED", "DELETED")

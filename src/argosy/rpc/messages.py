@@ -213,6 +213,12 @@ class Stop(Job):
     pause: bool = False
 
 
+class Start(Job):
+    """Start the database server; one that runs is left alone."""
+
+    method: ClassVar[str] = "jobs.start"
+
+
 class ErrorReply(Message):
     """What a call answers, with status 400, when it raised one of our errors."""
 

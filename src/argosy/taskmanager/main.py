@@ -7,7 +7,7 @@ import threading
 from dbos import DBOS, DBOSConfig
 
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
-from argosy.taskmanager import create, delete, pull_image, restart, sweeps
+from argosy.taskmanager import create, delete, pull_image, restart, start, stop, sweeps
 from argosy.taskmanager.parts import Parts, install
 from argosy.taskmanager.steps import images
 
@@ -16,6 +16,8 @@ WORKFLOWS = (
     delete.delete_instance,
     pull_image.pull_image,
     restart.restart_instance,
+    start.start_instance,
+    stop.stop_instance,
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argosy.domain.errors import Failed
 from argosy.domain.operations import RestartInstance
 from argosy.taskmanager.steps import guest, instances
 from argosy.taskmanager.workflow import workflow
@@ -14,7 +13,4 @@ from argosy.taskmanager.workflow import workflow
 def restart_instance(asked: RestartInstance) -> Iterator[None]:
     """Stop it cleanly and start it. If it does not come up, the fault says why and its guest goes on trying."""
     yield
-    address = instances.address_of(asked.instance_id)
-    if address is None:
-        raise Failed("The instance has no server: delete it and make it anew.")
-    guest.restart(asked, address)
+    guest.restart(asked, instances.server_of(asked.instance_id))

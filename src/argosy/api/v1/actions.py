@@ -8,7 +8,7 @@ from typing import Any
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
 from argosy.domain.errors import Failed, Invalid, Unsupported
-from argosy.domain.operations import RestartInstance
+from argosy.domain.operations import RestartInstance, StartInstance, StopInstance
 
 router = resource("instances")
 
@@ -21,7 +21,7 @@ _LATER = {
 
 @router.post("/instances/{instance_id}/action", status_code=202, responses=faults(400, 404, 415, 422, 501))
 def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None:
-    """`{"restart": {}}` or, for an administrator, `{"reset_status": {}}`."""
+    """`{"restart": {}}`, `{"stop": {}}`, `{"start": {}}` or, for an administrator, `{"reset_status": {}}`."""
     if len(body) != 1:
         raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")
     ((action, details),) = body.items()
@@ -30,6 +30,10 @@ def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None
     check_instance_id(instance_id)
     if action == "restart":
         _restart(call, instance_id)
+    elif action == "stop":
+        stop(call, instance_id, rule="instance:stop")
+    elif action == "start":
+        _start(call, instance_id)
     elif action == "reset_status":
         force = "force_delete" in (details or {})
         _reset_status(call, instance_id, rule="instance:force_delete" if force else "instance:reset_status")
@@ -39,7 +43,9 @@ def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None
         call.instance(instance_id)
         raise Unsupported(f"{what} is not supported yet.")
     else:
-        raise Invalid(f"Validation error: there is no action {action[:64]!r}: use restart or reset_status.")
+        raise Invalid(
+            f"Validation error: there is no action {action[:64]!r}: use restart, stop, start or reset_status."
+        )
 
 
 def _restart(call: Call, instance_id: str) -> None:
@@ -48,6 +54,25 @@ def _restart(call: Call, instance_id: str) -> None:
         instance = tx.instances.get(instance_id)
         instance.check_can_restart(call.now)
         request = RestartInstance(operation_id=str(uuid.uuid4()), instance_id=instance.id)
+        tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+
+
+def stop(call: Call, instance_id: str, *, rule: str) -> None:
+    """Begin to stop the database server, which stays stopped until it is started or restarted."""
+    call.allow(rule)
+    with call.write() as tx:
+        instance = tx.instances.get(instance_id)
+        instance.check_can_stop(call.now)
+        request = StopInstance(operation_id=str(uuid.uuid4()), instance_id=instance.id)
+        tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+
+
+def _start(call: Call, instance_id: str) -> None:
+    call.allow("instance:start")
+    with call.write() as tx:
+        instance = tx.instances.get(instance_id)
+        instance.check_can_start(call.now)
+        request = StartInstance(operation_id=str(uuid.uuid4()), instance_id=instance.id)
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
 
 

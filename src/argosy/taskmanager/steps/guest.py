@@ -8,8 +8,16 @@ from typing import Any
 from dbos import DBOS
 
 from argosy.domain.errors import BY_KIND, GuestUnreachable, Kind
-from argosy.domain.operations import CreateInstance, DeleteInstance, InstanceRequest, Request, RestartInstance
-from argosy.rpc.messages import Database, Job, JobState, NewUser, Phase, Prepare, Restart, Stop
+from argosy.domain.operations import (
+    CreateInstance,
+    DeleteInstance,
+    InstanceRequest,
+    Request,
+    RestartInstance,
+    StartInstance,
+    StopInstance,
+)
+from argosy.rpc.messages import Database, Job, JobState, NewUser, Phase, Prepare, Restart, Start, Stop
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import servers
 
@@ -30,6 +38,15 @@ def prepare(asked: CreateInstance, address: str) -> None:
 
 def restart(asked: RestartInstance, address: str) -> None:
     _finish(_restart, asked, address)
+
+
+def stop(asked: StopInstance, address: str) -> None:
+    """Have the database server stopped until it is asked to start, whatever is booted again meanwhile."""
+    _finish(_stop, asked, address)
+
+
+def start(asked: StartInstance, address: str) -> None:
+    _finish(_start, asked, address)
 
 
 def stop_cleanly(asked: DeleteInstance, address: str) -> None:
@@ -86,8 +103,13 @@ def _restart(asked: RestartInstance, address: str) -> JobState:
 
 
 @DBOS.step(name="guest.stop")
-def _stop(asked: DeleteInstance, address: str) -> JobState:
+def _stop(asked: DeleteInstance | StopInstance, address: str) -> JobState:
     return _run(asked, address, Stop(job_id=asked.operation_id, wait_s=WAIT_S))
+
+
+@DBOS.step(name="guest.start")
+def _start(asked: StartInstance, address: str) -> JobState:
+    return _run(asked, address, Start(job_id=asked.operation_id, wait_s=WAIT_S))
 
 
 def _run(asked: Request, address: str, job: Job) -> JobState:

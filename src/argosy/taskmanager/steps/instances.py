@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dbos import DBOS
 
+from argosy.domain.errors import Failed
 from argosy.taskmanager.parts import parts
 
 
@@ -11,6 +12,14 @@ from argosy.taskmanager.parts import parts
 def address_of(instance_id: str) -> str | None:
     with parts().store.read() as tx:
         return tx.instances.get(instance_id).address
+
+
+def server_of(instance_id: str) -> str:
+    """The address of the instance's server. Raises Failed when it has none."""
+    address = address_of(instance_id)
+    if address is None:
+        raise Failed("The instance has no server: delete it and make it anew.")
+    return address
 
 
 @DBOS.step(name="instances.bury")
