@@ -21,7 +21,7 @@ from argosy.agent.supervisor import Supervisor
 from argosy.domain.errors import ArgosyError
 from argosy.domain.guest import GuestConfig
 from argosy.engines import engine_for
-from argosy.engines.base import Engine
+from argosy.engines.base import Configurable, Engine
 from argosy.engines.host import Account, Host, TlsFiles
 from argosy.rpc.reports import ConductorClient, GuestReport
 from argosy.rpc.server import TlsServer
@@ -54,6 +54,9 @@ def describe(config: GuestConfig, engine: Engine, supervisor: Supervisor) -> Gue
     """A report as of now; what the server cannot tell is left out."""
     report = GuestReport(instance_id=config.instance_id, number=0, service=supervisor.service.value)
     try:
+        if isinstance(engine, Configurable):
+            report.restart_required = bool(engine.pending_restart())
+            report.configuration_error = engine.refused
         report.volume_used_bytes = engine.used_bytes()
         report.server_version = engine.server_version()
     except (ArgosyError, OSError) as error:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -15,7 +16,8 @@ from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
 from argosy.domain.databases import UserChange
 from argosy.domain.errors import ArgosyError, Unsupported
-from argosy.engines.base import Access, Databases, Engine, RootAccess, Users
+from argosy.engines import choices
+from argosy.engines.base import Access, Configurable, Databases, Engine, RootAccess, Users
 from argosy.rpc import messages
 from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
 from argosy.rpc.peers import CONTROL_PLANE
@@ -60,6 +62,8 @@ class Calls:
                 (messages.Restart, self.restart),
                 (messages.Stop, self.stop),
                 (messages.Start, self.start),
+                (messages.ApplyParameters, self.apply_parameters),
+                (messages.ListEffectiveParameters, self.list_effective_parameters),
             )
         }
 
@@ -130,6 +134,8 @@ class Calls:
         def work(say: Say) -> None:
             say("making the data directory")
             self._engine.initialise()
+            if call.parameters:
+                self._choose_parameters(call.parameters)
             say("starting the database server")
             self._supervisor.start()
             if call.databases or call.users:
@@ -162,6 +168,32 @@ class Calls:
             self._reporter.now()
 
         return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def apply_parameters(self, call: messages.ApplyParameters) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("applying parameters")
+            self._capable(Configurable).apply_parameters(call.values)
+            self._reporter.now()
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def list_effective_parameters(
+        self, _call: messages.ListEffectiveParameters
+    ) -> messages.EffectiveParameters:
+        return messages.EffectiveParameters(
+            parameters=tuple(
+                messages.EffectiveParameter(
+                    name=one.name, value=one.value, source=one.source, pending=one.pending
+                )
+                for one in self._capable(Configurable).effective_parameters()
+            )
+        )
+
+    def _choose_parameters(self, values: dict[str, str]) -> None:
+        """Before the first start."""
+        self._capable(Configurable)
+        host = self._engine.host
+        choices.write(host, replace(choices.read(host), parameters=values))
 
     def _make(self, call: messages.Prepare) -> None:
         """What an earlier, interrupted preparation made already is left alone."""

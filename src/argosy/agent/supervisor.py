@@ -16,7 +16,8 @@ from pathlib import Path
 
 from argosy.domain.errors import ArgosyError
 from argosy.domain.status import Service
-from argosy.engines.base import Engine, Health
+from argosy.engines import layers
+from argosy.engines.base import Configurable, Engine, Health
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Supervisor:
         """Bring the server up, now and whenever it dies. Raises EngineError when it does not come up."""
         with self._lock:
             self._want(Wanted.RUNNING)
-            self._engine.start()
+            self._bring_up()
             self._died_at.clear()
             self._failed_starts = 0
             self.check()
@@ -96,6 +97,7 @@ class Supervisor:
         """The keeper's loop, until `end`."""
         # A server that an earlier agent left running is known from now on, so that its death is one.
         self.check()
+        self._settle()
         while not self._ended.is_set():
             if self.wanted is Wanted.RUNNING and self._engine.server.pid is not None:
                 # Wakes the moment the server dies.
@@ -127,7 +129,7 @@ class Supervisor:
 
     def _revive(self) -> None:
         try:
-            self._engine.start()
+            self._bring_up()
         except ArgosyError as error:
             self._failed_starts += 1
             self._last_words = error.sentence
@@ -137,6 +139,25 @@ class Supervisor:
         else:
             self._failed_starts = 0
             self._record("server.restarted", "The database server was started again after it had died.")
+
+    def _settle(self) -> None:
+        """Finish what an earlier agent may have begun: have a running server take its settings as they are now."""
+        engine = self._engine
+        if self.wanted is not Wanted.RUNNING or not isinstance(engine, Configurable):
+            return
+        with self._lock:
+            try:
+                engine.settle()
+            except ArgosyError as error:
+                log.warning("settings not applied", extra={"error": error.sentence})
+            if engine.refused:
+                self._record("configuration.refused", engine.refused)
+
+    def _bring_up(self) -> None:
+        refused = layers.start(self._engine)
+        if refused is not None:
+            log.warning("the group's values were refused at start", extra={"reason": refused})
+            self._record("configuration.refused", refused)
 
     def _pause(self) -> float:
         if self.wanted is not Wanted.RUNNING:

@@ -8,11 +8,12 @@ safe to repeat after a crash in its middle unless it says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from argosy.domain.databases import Database, NewUser, User, UserChange, UserId
+from argosy.domain.parameters import Effective, Parameter
 from argosy.engines.host import Host
 from argosy.engines.process import ServerProcess
 
@@ -116,3 +117,40 @@ class RootAccess(Protocol):
 
     def disable_root(self) -> None:
         """Ends root's sessions; what root owned stays. Already disabled is left alone."""
+
+
+@runtime_checkable
+class Configurable(Protocol):
+    """Has parameters that its owner may set by a configuration group; see `layers.py`."""
+
+    def read_parameters(self) -> list[Parameter]:
+        """What the running server tells of every parameter it has, by name; those Argosy owns say why."""
+
+    def apply_parameters(self, values: Mapping[str, str]) -> None:
+        """Follow these from now on, and no others: at once where the server can, else at its next start.
+
+        Raises Invalid or EngineError with the server's words when it refuses one; then all is as it was before.
+        A stopped server takes them when it starts.
+        """
+
+    def apply_settings(self) -> None:
+        """Bring a running server up to what its layers say now (another size, other logs), as far as it can."""
+
+    def settle(self) -> None:
+        """`apply_settings` in a new agent's first moments: what the group says is given up if it is refused."""
+
+    def effective_parameters(self) -> list[Effective]:
+        """Every parameter with its value in the running server and where that is from, by name."""
+
+    def pending_restart(self) -> list[str]:
+        """Names whose new value waits for the server's next start."""
+
+    def fall_back(self) -> bool:
+        """Before another attempt to start: to the group's values that worked last. False: those are what it has."""
+
+    def restore_asked(self) -> None:
+        """Undo `fall_back`, when it was of no help."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why the group's values are not the ones in force, when the server would not start with them."""

@@ -198,6 +198,7 @@ class Prepare(Job):
     method: ClassVar[str] = "jobs.prepare"
     databases: tuple[Database, ...] = ()
     users: tuple[NewUser, ...] = ()
+    parameters: dict[str, str] = {}  # of its configuration group, for its first start
 
 
 class Restart(Job):
@@ -217,6 +218,37 @@ class Start(Job):
     """Start the database server; one that runs is left alone."""
 
     method: ClassVar[str] = "jobs.start"
+
+
+class ApplyParameters(Job):
+    """Have the server follow the whole of a configuration group; without values, none.
+
+    What can be changed at run time is changed at once, the rest waits for a restart, and the guest's reports say
+    so. When the server refuses a value, everything is as it was before.
+    """
+
+    method: ClassVar[str] = "jobs.apply_parameters"
+    values: dict[str, str]
+
+
+class EffectiveParameter(Message):
+    """`source` is one of domain.parameters.Effective's; `pending` waits for a restart."""
+
+    name: str
+    value: str
+    source: str
+    pending: str | None = None
+
+
+class EffectiveParameters(Message):
+    parameters: tuple[EffectiveParameter, ...]
+
+
+class ListEffectiveParameters(Call[EffectiveParameters]):
+    """Every parameter of the running server and where its value is from."""
+
+    method: ClassVar[str] = "parameters.effective"
+    reply: ClassVar[type[Message]] = EffectiveParameters
 
 
 class ErrorReply(Message):

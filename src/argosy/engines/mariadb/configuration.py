@@ -1,4 +1,4 @@
-"""The server's configuration: every path absolute and the instance's own, sizes from the flavor.
+"""The server's settings, in layers (see `engines/layers.py`): every path absolute and the instance's own.
 
 Nothing but this file is read (`--defaults-file`), and it is written anew at every start.
 """
@@ -6,9 +6,13 @@ Nothing but this file is read (`--defaults-file`), and it is written anew at eve
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from argosy.engines import choices
 from argosy.engines.host import Host
+from argosy.engines.layers import Layers
 
 
 def socket(host: Host) -> Path:
@@ -58,10 +62,58 @@ def buffer_pool_mb(memory_mb: int) -> int:
     return max(16, (memory_mb - 100) * 13 // 20)
 
 
-def text(host: Host) -> str:
-    """The whole file."""
-    memory = host.memory_mb
-    small = memory < 1024
+def layers(host: Host) -> Layers:
+    """As they are chosen now."""
+    chosen = choices.read(host)
+    return Layers(
+        flavor=defaults(host.memory_mb, host.vcpus),
+        logs=logs(host, chosen.logs),
+        group=chosen.parameters,
+        owned=owned(host),
+    )
+
+
+def for_size(memory_mb: int, vcpus: int) -> dict[str, str]:  # noqa: ARG001 - as other engines' have it
+    """Settings that follow from the flavor."""
+    small = memory_mb < 1024
+    return {
+        # One more for the agent's own connection.
+        "max_connections": str(max(20, memory_mb // 5) + 1),
+        "thread_cache_size": "4" if small else "32",
+        "table_open_cache": "400" if small else "2000",
+        "table_definition_cache": "400" if small else "1000",
+        "aria_pagecache_buffer_size": "8M" if small else "64M",
+        "innodb_buffer_pool_size": f"{buffer_pool_mb(memory_mb)}M",
+        "innodb_log_file_size": f"{min(512, max(32, memory_mb // 8))}M",
+        "innodb_log_buffer_size": "2M" if small else "16M",
+    }
+
+
+def defaults(memory_mb: int, vcpus: int) -> dict[str, str]:
+    """What Argosy sets for an instance of this size, unless its owner wants it otherwise."""
+    return {
+        **for_size(memory_mb, vcpus),
+        "character_set_server": "utf8mb4",
+        # A load balancer that only opens the port and leaves must not get its clients banned.
+        "max_connect_errors": "4294967295",
+        "key_buffer_size": "1M",
+        "performance_schema": "OFF",
+        "innodb_buffer_pool_dump_at_shutdown": "OFF",
+        "innodb_buffer_pool_load_at_startup": "OFF",
+        # The temporary file grows by one step at every start, by 64 MB if not told otherwise.
+        "innodb_autoextend_increment": "4",
+        "max_binlog_size": "64M",
+        "binlog_expire_logs_seconds": "86400",
+    }
+
+
+def logs(host: Host, switched_on: Sequence[str]) -> dict[str, str]:  # noqa: ARG001 - the next to come
+    """Settings of the logs that are switched on."""
+    return {}
+
+
+def owned(host: Host) -> dict[str, str]:
+    """Settings no user can change."""
     settings: dict[str, object] = {
         "basedir": host.bundle / "usr",
         "lc_messages_dir": share(host),
@@ -80,30 +132,12 @@ def text(host: Host) -> str:
         "bind_address": host.address,
         "port": host.port,
         "skip_name_resolve": "ON",
-        # A load balancer that only opens the port and leaves must not get its clients banned.
-        "max_connect_errors": 4294967295,
         "server_id": server_id(host),
-        "character_set_server": "utf8mb4",
         "lower_case_table_names": 0,
         "symbolic_links": "OFF",
         # We send hashes, which a password plugin that root installs cannot look into and would have refused.
         "strict_password_validation": "OFF",
-        # One more for the agent's own connection.
-        "max_connections": max(20, memory // 5) + 1,
-        "thread_cache_size": 4 if small else 32,
-        "table_open_cache": 400 if small else 2000,
-        "table_definition_cache": 400 if small else 1000,
-        "key_buffer_size": "1M",
-        "aria_pagecache_buffer_size": "8M" if small else "64M",
-        "performance_schema": "OFF",
-        "innodb_buffer_pool_size": f"{buffer_pool_mb(memory)}M",
-        "innodb_buffer_pool_dump_at_shutdown": "OFF",
-        "innodb_buffer_pool_load_at_startup": "OFF",
-        "innodb_log_file_size": f"{min(512, max(32, memory // 8))}M",
-        "innodb_log_buffer_size": "2M" if small else "16M",
         "innodb_temp_data_file_path": "ibtmp1:1M:autoextend",
-        # The temporary file grows by one step at every start, by 64 MB if not told otherwise.
-        "innodb_autoextend_increment": 4,
         "innodb_flush_log_at_trx_commit": 1,
         "log_bin": binlogs(host) / "mysql-bin",
         "log_bin_index": binlogs(host) / "mysql-bin.index",
@@ -113,8 +147,6 @@ def text(host: Host) -> str:
         "binlog_format": "ROW",
         "gtid_strict_mode": "ON",
         "log_slave_updates": "ON",
-        "max_binlog_size": "64M",
-        "binlog_expire_logs_seconds": 86400,
     }
     if host.tls is None:
         # Without it 11.4 and later make themselves a key and certificate at every start, which takes a second.
@@ -126,4 +158,19 @@ def text(host: Host) -> str:
             "ssl_ca": host.tls.ca,
             "tls_version": "TLSv1.2,TLSv1.3",
         }
-    return "[mariadbd]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+    return {name: str(value) for name, value in settings.items()}
+
+
+def text(all_layers: Layers) -> str:
+    """The whole file."""
+    settings = {**all_layers.settable, **all_layers.owned}
+    return "[mariadbd]\n" + "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+
+
+def _quoted(value: str) -> str:
+    """In double quotes where it must be: else `#` begins a comment and blanks at the ends are dropped.
+
+    A backslash escapes what follows it, in quotes or not (manual, Configuring MariaDB with Option Files).
+    """
+    escaped = value.replace("\\", "\\\\")
+    return escaped if re.fullmatch(r"[\w./:,%+=@*-]*", value) else f'"{escaped}"'

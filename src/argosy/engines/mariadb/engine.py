@@ -20,6 +20,7 @@ from argosy.engines.mariadb.management import (
     NotListening,
     Session,
 )
+from argosy.engines.mariadb.parameters import MariaDbParameters
 from argosy.engines.mariadb.root import MariaDbRoot
 from argosy.engines.mariadb.users import MariaDbUsers
 from argosy.engines.process import ServerProcess
@@ -29,7 +30,16 @@ _LEAST_FREE_BYTES = 2**20
 
 
 class MariaDbEngine(
-    MariaDbDatabases, MariaDbUsers, MariaDbAccess, MariaDbRoot, Engine, Databases, Users, Access, RootAccess
+    MariaDbDatabases,
+    MariaDbUsers,
+    MariaDbAccess,
+    MariaDbRoot,
+    MariaDbParameters,
+    Engine,
+    Databases,
+    Users,
+    Access,
+    RootAccess,
 ):
     """One MariaDB server in one data directory; see `management.py` for the agent's way in."""
 
@@ -41,6 +51,7 @@ class MariaDbEngine(
         self.server = server
         self.management = Management(host)
         self._starting = threading.Lock()
+        self._applying = threading.RLock()
 
     def build_template(self) -> None:
         data_directory.build_template(self.host)
@@ -56,6 +67,7 @@ class MariaDbEngine(
                 # The server ran, and root had taken our account and our connection: only a start gives them back.
                 self._stop()
                 self._start()
+            self.started()
         threading.Thread(target=data_directory.settle, args=[self.host], daemon=True).start()
 
     def stop(self) -> None:
@@ -92,7 +104,9 @@ class MariaDbEngine(
             self.management.close()
             self.management.prepare()
             data_directory.put_system_tables_back(self.host)
-            self.host.write_file(configuration.file(self.host), configuration.text(self.host))
+            layers = self.layers()
+            self.host.write_file(configuration.file(self.host), configuration.text(layers))
+            self.starting_with(layers)
             for place in (configuration.binlogs, configuration.temporary, configuration.exchange):
                 self.host.make_directory(place(self.host))
             # Of an earlier server, that was killed; a new one takes seconds to find out that nobody listens.

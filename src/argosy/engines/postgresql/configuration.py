@@ -1,25 +1,50 @@
-"""The server's settings, computed from the host's size, and who may connect how.
+"""The server's settings, in layers (see `engines/layers.py`), and who may connect how.
 
-Settings come in two kinds. *Ours* keep the server reachable, within its memory and true to its
-guarantees; they are given on the command line, which ALTER SYSTEM does not override. *Defaults* are in a
-file outside the data directory, and an administrator may change them by ALTER SYSTEM.
+What is *owned* keeps the server reachable and true to its guarantees; it is given on the command line, which
+ALTER SYSTEM does not override. So are the few that could exhaust the server's memory (`PINNED`), which a
+configuration group may set and root may not. All else is in a file outside the data directory. An administrator
+may overrule it by ALTER SYSTEM, but for what is in the group: whenever that is applied, and at every start, the
+group's value takes the place of his.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from argosy.engines import choices
 from argosy.engines.host import Host
+from argosy.engines.layers import Layers
 from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.session import ADMIN
 
 RESERVED_CONNECTIONS = 5  # for the agent, whatever users do
 
+# Given on the command line, out of ALTER SYSTEM's reach; a group may set them.
+PINNED = frozenset(
+    {"max_connections", "shared_buffers", "wal_level", "max_wal_senders", "max_replication_slots"}
+)
 
-def ours(host: Host, programs: Programs) -> dict[str, str]:
+
+def layers(host: Host, programs: Programs) -> Layers:
+    """As they are chosen now."""
+    chosen = choices.read(host)
+    return Layers(
+        flavor=defaults(host),
+        logs=logs(host, chosen.logs),
+        group=chosen.parameters,
+        owned=owned(host, programs),
+    )
+
+
+def logs(host: Host, switched_on: Sequence[str]) -> dict[str, str]:  # noqa: ARG001 - the next to come
+    """Settings of the logs that are switched on."""
+    return {}
+
+
+def owned(host: Host, programs: Programs) -> dict[str, str]:
     """Settings no user can change."""
     settings = {
         "config_file": str(host.etc / "postgresql.conf"),
@@ -41,16 +66,10 @@ def ours(host: Host, programs: Programs) -> dict[str, str]:
         else "",
         "session_preload_libraries": "",
         "local_preload_libraries": "",
-        # Its size.
-        "max_connections": str(max(25, min(host.memory_mb // 5, 1000))),
-        "shared_buffers": f"{max(16, host.memory_mb // 4)}MB",
         "huge_pages": "off",
         # Its guarantees.
         "fsync": "on",
         "full_page_writes": "on",
-        "wal_level": "replica",
-        "max_wal_senders": "10",
-        "max_replication_slots": "10",
         # What the agent reads.
         "log_destination": "stderr",
         "logging_collector": "off",
@@ -70,32 +89,49 @@ def ours(host: Host, programs: Programs) -> dict[str, str]:
     return settings
 
 
-def defaults(host: Host) -> dict[str, str]:
-    """Settings an administrator may change, from the flavor's memory and processors."""
-    memory_mb = host.memory_mb
-    settings = {
+def for_size(memory_mb: int, vcpus: int) -> dict[str, str]:
+    """Settings that follow from the flavor."""
+    return {
+        "max_connections": str(max(25, min(memory_mb // 5, 1000))),
+        "shared_buffers": f"{max(16, memory_mb // 4)}MB",
         "effective_cache_size": f"{memory_mb * 3 // 4}MB",
         "work_mem": f"{max(1024, memory_mb * 1024 // 200)}kB",
         "maintenance_work_mem": f"{max(16, memory_mb // 16)}MB",
+        "max_worker_processes": str(max(4, vcpus * 2)),
+        "max_parallel_workers": str(max(2, vcpus)),
+    }
+
+
+def defaults(host: Host) -> dict[str, str]:
+    """What Argosy sets for an instance of this size, unless its owner wants it otherwise."""
+    settings = {
+        **for_size(host.memory_mb, host.vcpus),
+        "wal_level": "replica",
+        "max_wal_senders": "10",
+        "max_replication_slots": "10",
         "max_wal_size": "1GB",
         "min_wal_size": "80MB",
         "max_slot_wal_keep_size": "2GB",
         "wal_compression": "on",
         "hot_standby": "on",
         "autovacuum_max_workers": "2",
-        "max_worker_processes": str(max(4, host.vcpus * 2)),
-        "max_parallel_workers": str(max(2, host.vcpus)),
         "jit": "off",  # the bundles carry no LLVM
         "password_encryption": "scram-sha-256",
         "recovery_init_sync_method": "syncfs",
         "track_io_timing": "on",
         "log_line_prefix": "%m [%p] %q%u@%d ",
-        "timezone": "UTC",
+        "TimeZone": "UTC",
         "log_timezone": "UTC",
     }
-    if int(host.version) >= 18 and memory_mb < 1024:
+    if int(host.version) >= 18 and host.memory_mb < 1024:
         settings["io_method"] = "sync"  # its three worker processes cost more memory than they save time
     return settings
+
+
+def command_line(all_layers: Layers) -> dict[str, str]:
+    """What is out of ALTER SYSTEM's reach."""
+    pinned = {name: value for name, value in all_layers.settable.items() if name in PINNED}
+    return {**pinned, **all_layers.owned}
 
 
 def arguments(settings: Mapping[str, str]) -> list[str]:
@@ -103,15 +139,33 @@ def arguments(settings: Mapping[str, str]) -> list[str]:
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
 
-def write(host: Host) -> None:
+def write(host: Host, all_layers: Layers) -> None:
     """Write the files the server reads; they are the agent's, the server could not change them."""
-    text = "".join(f"{name} = {_quoted(value)}\n" for name, value in defaults(host).items())
+    text = "".join(f"{name} = {_quoted(value)}\n" for name, value in all_layers.settable.items())
     for name, content in (
         ("postgresql.conf", text),
         ("pg_hba.conf", _access_rules(host)),
         ("pg_ident.conf", _names()),
     ):
         host.write_file(host.etc / name, content, mode=0o644, as_agent=True)
+
+
+def take_back(host: Host, names: Iterable[str]) -> None:
+    """Before a start: drop from ALTER SYSTEM's file what the group sets.
+
+    The file is the server's, and its account could have put a link there: it is not followed.
+    """
+    file = host.data / "postgresql.auto.conf"
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return
+    with os.fdopen(descriptor, encoding="utf-8", errors="surrogateescape") as opened:
+        lines = opened.read().splitlines(keepends=True)
+    ours = {name.lower() for name in names}
+    kept = [line for line in lines if line.partition("=")[0].strip().lower() not in ours]
+    if kept != lines:
+        host.write_file(file, "".join(kept))
 
 
 def refused_settings(data: Path) -> Path:

@@ -16,6 +16,7 @@ from argosy.engines.host import Host
 from argosy.engines.postgresql import configuration, template
 from argosy.engines.postgresql.access import PostgresAccess
 from argosy.engines.postgresql.databases import PostgresDatabases
+from argosy.engines.postgresql.parameters import PostgresParameters
 from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.repair import restore_administrator
 from argosy.engines.postgresql.root import PostgresRoot
@@ -38,35 +39,39 @@ class _LockedOut(Exception):
     """The server runs, but someone took the agent's account or database away."""
 
 
-class PostgresEngine(PostgresDatabases, PostgresUsers, PostgresAccess, PostgresRoot, Engine):
+class PostgresEngine(
+    PostgresDatabases, PostgresUsers, PostgresAccess, PostgresRoot, PostgresParameters, Engine
+):
     """Drives one PostgreSQL server. The agent's account is `os_admin`, reachable by the Unix socket alone."""
 
     def __init__(self, host: Host, server: ServerProcess) -> None:
         self.host = host
         self.server = server
         self.sessions = Sessions(host)
-        self._programs = Programs(host.bundle, host.version)
+        self.programs = Programs(host.bundle, host.version)
+        self._applying = threading.RLock()
         self._watch = Watch(host)
         self._starting = threading.Lock()
 
     def build_template(self) -> None:
-        template.build(self.host, self._programs)
+        template.build(self.host, self.programs)
 
     def initialise(self) -> None:
         template.clone(self.host)
 
     def start(self) -> None:
         with self._starting:
-            settings = configuration.ours(self.host, self._programs)
             if self.server.pid is None:
-                self._start_with_or_without_refused_settings(settings)
+                self._start_with_or_without_refused_settings()
             try:
                 self._wait_until_ready()
             except _LockedOut:
                 self.stop()
-                restore_administrator(self.host, self._programs, settings)
-                self._launch(settings)
+                settings = configuration.command_line(self.layers())
+                restore_administrator(self.host, self.programs, settings)
+                self._launch()
                 self._wait_until_restored()
+            self.started()
         threading.Thread(target=self._finish_sync, name="sync", daemon=True).start()
 
     def stop(self) -> None:
@@ -97,9 +102,9 @@ class PostgresEngine(PostgresDatabases, PostgresUsers, PostgresAccess, PostgresR
     def used_bytes(self) -> int:
         return _allocated_bytes(str(self.host.data))
 
-    def _start_with_or_without_refused_settings(self, settings: dict[str, str]) -> None:
+    def _start_with_or_without_refused_settings(self) -> None:
         """A root may ALTER SYSTEM so that the server cannot start: then it starts without, and keeps them aside."""
-        self._launch(settings)
+        self._launch()
         try:
             self._wait_until_ready()
         except _LockedOut:
@@ -111,7 +116,7 @@ class PostgresEngine(PostgresDatabases, PostgresUsers, PostgresAccess, PostgresR
                 raise EngineError(self._why_it_died()) from None
             why = self._why_it_died()
             altered.replace(refused)
-            self._launch(settings)
+            self._launch()
             try:
                 self._wait_until_ready()
             except _LockedOut:
@@ -120,7 +125,7 @@ class PostgresEngine(PostgresDatabases, PostgresUsers, PostgresAccess, PostgresR
                 refused.replace(altered)
                 raise EngineError(why) from None
 
-    def _launch(self, settings: dict[str, str]) -> None:
+    def _launch(self) -> None:
         if not (self.host.data / "PG_VERSION").exists():
             raise EngineError(f"{self.host.data} holds no PostgreSQL data directory.")
         self._end_leftovers()
@@ -128,9 +133,13 @@ class PostgresEngine(PostgresDatabases, PostgresUsers, PostgresAccess, PostgresR
         # one whenever some other program has been given the same process id.
         for lock in (self.host.data / "postmaster.pid", self.host.run / f".s.PGSQL.{self.host.port}.lock"):
             lock.unlink(missing_ok=True)
-        configuration.write(self.host)
+        layers = self.layers()
+        configuration.write(self.host, layers)
+        configuration.take_back(self.host, layers.group)
+        self.starting_with(layers)
         self._watch.close()
-        self.server.start([self._programs.postgres, "-D", self.host.data, *configuration.arguments(settings)])
+        settings = configuration.arguments(configuration.command_line(layers))
+        self.server.start([self.programs.postgres, "-D", self.host.data, *settings])
 
     def _wait_until_ready(self) -> None:
         """Raises _Died, _LockedOut, or EngineError when it is not up in time (it is left to go on)."""
@@ -186,7 +195,7 @@ class PostgresEngine(PostgresDatabases, PostgresUsers, PostgresAccess, PostgresR
             if not entry.name.isdigit():
                 continue
             with suppress(OSError):
-                if (entry / "cwd").readlink() == data and _runs(entry, self._programs.postgres):
+                if (entry / "cwd").readlink() == data and _runs(entry, self.programs.postgres):
                     descriptor = os.pidfd_open(int(entry.name))
                     try:
                         os.kill(int(entry.name), signal.SIGKILL)

@@ -1,12 +1,17 @@
-"""The server's program and its configuration file, for one host."""
+"""The server's program, and its settings in layers (see `engines/layers.py`)."""
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
 
 from argosy.domain.errors import EngineError
+from argosy.engines import choices
 from argosy.engines.host import Host
+from argosy.engines.layers import Layers
+
+_SEVERAL_WORDS = frozenset({"client-output-buffer-limit", "oom-score-adj-values"})
 
 
 def find_program(bundle: Path) -> Path:
@@ -28,66 +33,105 @@ def can_tls(program: Path) -> bool:
         return content.find(b"SSL_CTX_new") >= 0
 
 
-def configuration(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> str:
-    """The text of the configuration file."""
-    settings: list[tuple[str, object]] = [
-        ("bind", host.address),
-        ("bind-source-addr", host.address),
-        # The server's guess whether it is exposed; here every account has a password, or is off.
-        ("protected-mode", "no"),
-        ("unixsocket", socket),
-        ("unixsocketperm", 700),
-        *(_tls(host) if tls else [("port", host.port)]),
-        (
-            "maxclients",
-            min(10_000, host.memory_mb * 4),
-        ),  # 64 KiB each of the quarter left; TLS takes half that
-        ("daemonize", "no"),
-        ("supervised", "no"),
-        ("set-proc-title", "no"),
-        ("always-show-logo", "no"),
-        ("logfile", ""),
-        ("loglevel", "notice"),
-        ("latency-monitor-threshold", 100),
-        ("dir", host.data),
-        ("aclfile", aclfile),
+def layers(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> Layers:
+    """As they are chosen now."""
+    chosen = choices.read(host)
+    return Layers(
+        flavor=defaults(host.memory_mb, host.vcpus),
+        logs=logs(host, chosen.logs),
+        group=chosen.parameters,
+        owned=owned(host, socket=socket, aclfile=aclfile, tls=tls),
+    )
+
+
+def for_size(memory_mb: int, vcpus: int) -> dict[str, str]:  # noqa: ARG001 - as other engines' have it
+    """Settings that follow from the flavor."""
+    return {
+        # 64 KiB each of the quarter left; TLS takes half that
+        "maxclients": str(min(10_000, memory_mb * 4)),
         # A quarter is left for clients, for the pages copied while a fork rewrites the file, for the backlog.
-        ("maxmemory", f"{max(1, host.memory_mb * 3 // 4)}mb"),
-        ("maxmemory-policy", "noeviction"),
-        ("appendonly", "yes"),
-        ("appendfsync", "everysec"),
-        ("aof-load-truncated", "yes"),
-        ("aof-timestamp-enabled", "yes"),
+        "maxmemory": f"{max(1, memory_mb * 3 // 4)}mb",
+        "repl-backlog-size": f"{max(1, memory_mb // 64)}mb",
+    }
+
+
+def defaults(memory_mb: int, vcpus: int) -> dict[str, str]:
+    """What Argosy sets for an instance of this size, unless its owner wants it otherwise."""
+    return {
+        **for_size(memory_mb, vcpus),
+        "latency-monitor-threshold": "100",
+        "maxmemory-policy": "noeviction",
+        "appendfsync": "everysec",
+        "repl-diskless-sync-delay": "0",
+    }
+
+
+def logs(host: Host, switched_on: Sequence[str]) -> dict[str, str]:  # noqa: ARG001 - the next to come
+    """Settings of the logs that are switched on."""
+    return {}
+
+
+def owned(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> dict[str, str]:
+    """Settings no user can change."""
+    settings: dict[str, object] = {
+        "bind": host.address,
+        "bind-source-addr": host.address,
+        # The server's guess whether it is exposed; here every account has a password, or is off.
+        "protected-mode": "no",
+        "unixsocket": socket,
+        "unixsocketperm": 700,
+        **(_tls(host) if tls else {"port": host.port}),
+        "daemonize": "no",
+        "supervised": "no",
+        "set-proc-title": "no",
+        "always-show-logo": "no",
+        "logfile": "",
+        "loglevel": "notice",
+        "dir": host.data,
+        "aclfile": aclfile,
+        "appendonly": "yes",
+        "aof-load-truncated": "yes",
+        "aof-timestamp-enabled": "yes",
         # The append-only file is what data is read back from. Snapshots beside it would write everything
         # twice, and stop all writes whenever one fails.
-        ("save", ""),
+        "save": "",
         # RESTORE is open to users: a forged payload is looked through before it is believed.
-        ("sanitize-dump-payload", "clients"),
-        ("enable-debug-command", "no"),
-        ("enable-module-command", "no"),
-        ("enable-protected-configs", "no"),
-        ("repl-backlog-size", f"{max(1, host.memory_mb // 64)}mb"),
-        ("repl-diskless-sync", "yes"),
-        ("repl-diskless-sync-delay", 0),
-        ("repl-diskless-load", "on-empty-db"),
-        ("replica-announce-ip", host.address),
-    ]
-    return "".join(f"{name} {_quoted(str(value))}\n" for name, value in settings)
+        "sanitize-dump-payload": "clients",
+        "enable-debug-command": "no",
+        "enable-module-command": "no",
+        "enable-protected-configs": "no",
+        "repl-diskless-sync": "yes",
+        "repl-diskless-load": "on-empty-db",
+        "replica-announce-ip": host.address,
+    }
+    return {name: str(value) for name, value in settings.items()}
 
 
-def _tls(host: Host) -> list[tuple[str, object]]:
+def text(all_layers: Layers) -> str:
+    """The text of the configuration file."""
+    settings = {**all_layers.settable, **all_layers.owned}
+    return "".join(f"{name} {line(name, value)}\n" for name, value in settings.items())
+
+
+def line(name: str, value: str) -> str:
+    """A value as the file has it: of those with several words, each is an argument of its own."""
+    words = value.split() if name in _SEVERAL_WORDS and value else [value]
+    return " ".join(_quoted(word) for word in words)
+
+
+def _tls(host: Host) -> dict[str, object]:
     if host.tls is None:
         raise ValueError("tls without files")
-    return [
-        ("port", 0),
-        ("tls-port", host.port),
-        ("tls-cert-file", host.tls.certificate),
-        ("tls-key-file", host.tls.key),
-        ("tls-ca-cert-file", host.tls.ca),
-        ("tls-auth-clients", "no"),
-        ("tls-protocols", "TLSv1.2 TLSv1.3"),
-        ("tls-replication", "yes"),
-    ]
+    return {
+        "port": 0,
+        "tls-port": host.port,
+        "tls-cert-file": host.tls.certificate,
+        "tls-key-file": host.tls.key,
+        "tls-ca-cert-file": host.tls.ca,
+        "tls-auth-clients": "no",
+        "tls-protocols": "TLSv1.2 TLSv1.3",
+        "tls-replication": "yes",
+    }
 
 
 def _quoted(value: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -13,16 +14,19 @@ from argosy.domain.databases import ANY_HOST, NewUser, User, UserChange, UserId
 from argosy.domain.errors import EngineError, EngineNotReady, Invalid, UserExists, UserNotFound
 from argosy.engines.base import Engine, Health, RootAccess, Users
 from argosy.engines.host import Host
+from argosy.engines.layers import Layers
 from argosy.engines.process import ServerProcess
+from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
 from argosy.engines.valkey.client import Client, Refused
-from argosy.engines.valkey.configuration import can_tls, configuration, find_program
+from argosy.engines.valkey.configuration import can_tls, find_program
+from argosy.engines.valkey.parameters import ValkeyParameters
 
 _SILENCE_S = 30
 _STOP_S = 60
 
 
-class ValkeyEngine(Engine, Users, RootAccess):
+class ValkeyEngine(ValkeyParameters, Engine, Users, RootAccess):
     """Drives one server through its Unix socket.
 
     The ACL file lies in the data directory: users are data, they move and are kept with it.
@@ -33,14 +37,15 @@ class ValkeyEngine(Engine, Users, RootAccess):
     def __init__(self, host: Host, server: ServerProcess) -> None:
         self.host = host
         self.server = server
+        self._applying = threading.RLock()
         self._socket = host.run / "server.sock"
         self._aclfile = host.data / "users.acl"
         self._log = host.data / "appendonlydir" / "appendonly.aof.manifest"
         password_file = host.etc / f"{ADMIN}.password"
         # Two connections, so that health is known while a command takes its time.
-        self._client = Client(self._socket, ADMIN, password_file.read_text, timeout_s=30)
+        self.client = Client(self._socket, ADMIN, password_file.read_text, timeout_s=30)
         self._probe = Client(self._socket, ADMIN, password_file.read_text, timeout_s=1)
-        self._accounts = Accounts(host, self._client, self._aclfile, password_file)
+        self._accounts = Accounts(host, self.client, self._aclfile, password_file)
 
     def build_template(self) -> None:
         """Make an empty directory: the server makes its own files in milliseconds."""
@@ -67,14 +72,12 @@ class ValkeyEngine(Engine, Users, RootAccess):
                 )
             program = find_program(self.host.bundle)
             self._accounts.prepare()
-            text = configuration(
-                self.host,
-                socket=self._socket,
-                aclfile=self._aclfile,
-                tls=self.host.tls is not None and can_tls(program),
-            )
-            self.server.start([program, self.host.write_file(self.host.etc / "server.conf", text)])
+            layers = self.layers()
+            self.starting_with(layers)
+            file = self.host.write_file(self.host.etc / "server.conf", configuration.text(layers))
+            self.server.start([program, file])
         self._wait_until_up()
+        self.started()
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + _SILENCE_S
@@ -102,7 +105,7 @@ class ValkeyEngine(Engine, Users, RootAccess):
             with contextlib.suppress(EngineError, EngineNotReady, OSError):
                 self._probe.call("SHUTDOWN", "NOSAVE")
         self.server.stop(signal.SIGTERM, 0)
-        self._client.close()
+        self.client.close()
         self._probe.close()
 
     def health(self) -> Health:
@@ -127,11 +130,19 @@ class ValkeyEngine(Engine, Users, RootAccess):
 
     def server_version(self) -> str:
         """Valkey's own version; as redis_version it tells the Redis it is compatible with."""
-        server = self._client.info("server")
+        server = self.client.info("server")
         return server.get("valkey_version") or server["redis_version"]
 
     def used_bytes(self) -> int:
         return sum(_sizes(self.host.data))
+
+    def layers(self) -> Layers:
+        return configuration.layers(
+            self.host,
+            socket=self._socket,
+            aclfile=self._aclfile,
+            tls=self.host.tls is not None and can_tls(find_program(self.host.bundle)),
+        )
 
     def list_users(self) -> list[User]:
         return sorted((User(UserId(name)) for name in self._accounts.names()), key=lambda user: str(user.id))
