@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+import argosy
+from argosy.agent.diagnostics import figures_of, own_figures
 from argosy.agent.jobs import Jobs, Say
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
@@ -64,6 +66,9 @@ class Calls:
                 (messages.Start, self.start),
                 (messages.ApplyParameters, self.apply_parameters),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
+                (messages.Ping, self.ping),
+                (messages.Diagnose, self.diagnose),
+                (messages.TellHardware, self.tell_hardware),
             )
         }
 
@@ -194,6 +199,19 @@ class Calls:
         self._capable(Configurable)
         host = self._engine.host
         choices.write(host, replace(choices.read(host), parameters=values))
+
+    def ping(self, _call: messages.Ping) -> Nothing:
+        return NOTHING
+
+    def diagnose(self, _call: messages.Diagnose) -> messages.Diagnosis:
+        return messages.Diagnosis(
+            agent_version=argosy.__version__,
+            agent=own_figures(),
+            server=figures_of(self._engine.server.pid),
+        )
+
+    def tell_hardware(self, _call: messages.TellHardware) -> messages.Hardware:
+        return messages.Hardware(memory_mb=self._engine.host.memory_mb, vcpus=self._engine.host.vcpus)
 
     def _make(self, call: messages.Prepare) -> None:
         """What an earlier, interrupted preparation made already is left alone."""

@@ -117,6 +117,20 @@ class RebuildInstance(InstanceRequest):
 
 
 @dataclass(frozen=True)
+class RebootInstance(InstanceRequest):
+    """Boot its server anew, agent and database server: an administrator's way with one that hangs."""
+
+    kind: ClassVar[str] = "instance.reboot"
+
+
+@dataclass(frozen=True)
+class RenewAgent(InstanceRequest):
+    """Boot its agent anew, so that it runs the code of this release; the database server goes on."""
+
+    kind: ClassVar[str] = "instance.renew_agent"
+
+
+@dataclass(frozen=True)
 class PullImage(Request):
     """Make the software of a datastore version ready before an instance needs it."""
 

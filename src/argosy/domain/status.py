@@ -56,6 +56,7 @@ class Shown:
 WHILE = {
     "instance.create": "BUILD",
     "instance.restart": "REBOOT",
+    "instance.reboot": "REBOOT",
     "instance.delete": "SHUTDOWN",
     "instance.stop": "SHUTDOWN",
     "instance.start": "REBOOT",
@@ -66,6 +67,7 @@ WHILE = {
     "instance.configure": "ACTIVE",
     "instance.update_access": "ACTIVE",
     "instance.rotate_password": "ACTIVE",
+    "instance.renew_agent": "ACTIVE",
 }
 
 OPERATING = {

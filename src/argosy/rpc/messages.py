@@ -164,6 +164,49 @@ class DisableRoot(Call[Nothing]):
     method: ClassVar[str] = "root.disable"
 
 
+class Ping(Call[Nothing]):
+    """Whether the agent answers."""
+
+    method: ClassVar[str] = "guest.ping"
+
+
+class ProcessFigures(Message):
+    """What the kernel says of a process (proc_pid_status(5)); sizes in KiB."""
+
+    pid: int
+    threads: int = 0
+    fd_size: int = 0
+    vm_size_kb: int = 0
+    vm_peak_kb: int = 0
+    vm_rss_kb: int = 0
+    vm_hwm_kb: int = 0
+
+
+class Diagnosis(Message):
+    """`server` is the database server's main process, None while none runs."""
+
+    agent_version: str
+    agent: ProcessFigures
+    server: ProcessFigures | None = None
+
+
+class Diagnose(Call[Diagnosis]):
+    method: ClassVar[str] = "guest.diagnose"
+    reply: ClassVar[type[Message]] = Diagnosis
+
+
+class Hardware(Message):
+    """What the guest was given for its database server: memory in MiB, processors."""
+
+    memory_mb: int
+    vcpus: int
+
+
+class TellHardware(Call[Hardware]):
+    method: ClassVar[str] = "guest.hardware"
+    reply: ClassVar[type[Message]] = Hardware
+
+
 class Phase(StrEnum):
     """How a job is. UNREACHABLE is the caller's word for an agent that did not answer."""
 

@@ -7,7 +7,7 @@ import threading
 from dbos import DBOS, DBOSConfig
 
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
-from argosy.taskmanager import create, delete, pull_image, restart, start, stop, sweeps
+from argosy.taskmanager import create, delete, pull_image, reboot, restart, start, stop, sweeps
 from argosy.taskmanager.parts import Parts, install
 from argosy.taskmanager.steps import images
 
@@ -15,6 +15,8 @@ WORKFLOWS = (
     create.create_instance,
     delete.delete_instance,
     pull_image.pull_image,
+    reboot.reboot_instance,
+    reboot.renew_agent,
     restart.restart_instance,
     start.start_instance,
     stop.stop_instance,

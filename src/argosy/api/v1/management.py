@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from typing import Any
 
+from pydantic import StrictStr
+
+import argosy
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
 from argosy.api.v1 import shapes, views
-from argosy.api.v1.actions import release
-from argosy.domain.errors import Invalid, Unsupported
+from argosy.api.v1.actions import release, stop
+from argosy.api.v1.bodies import NAME_MAX, Body
+from argosy.domain.errors import InstanceBusy, Invalid, Unsupported
 from argosy.domain.instance import Instance
+from argosy.domain.operations import InstanceRequest, RebootInstance, RenewAgent
 from argosy.metadata.store import Transaction
+from argosy.rpc import messages
 
 router = resource("management")
 
 _INSTANCE = "/mgmt/instances/{instance_id}"
-_ACTIONS_LATER = {"stop", "reboot", "migrate", "rebuild"}
+_ACTIONS_LATER = {"rebuild"}
 _UNCAPPED = 1000  # Trove has no bound here
+_PING_S = 5
 
 
 @router.get(
@@ -46,8 +55,10 @@ def show_any_instance(call: Asked, instance_id: str) -> dict[str, Any]:
     with call.read() as tx:
         instance = _find(call, tx, instance_id)
         operation = tx.operations.get(instance.operation_id) if instance.operation_id else None
-    view = views.instance_detail(call, instance, call.datastore_of(instance), operation)
-    return {"instance": _managed(call, instance, view) | _inside(call, instance, view)}
+    view = _managed(
+        call, instance, views.instance_detail(call, instance, call.datastore_of(instance), operation)
+    )
+    return {"instance": view | _inside(call, instance, view)}
 
 
 @router.get(_INSTANCE + "/root", response_model=shapes.ShownRootHistory, responses=faults(401, 404))
@@ -67,31 +78,143 @@ def show_root_history(call: Asked, instance_id: str) -> dict[str, Any]:
     }
 
 
-@router.post(_INSTANCE + "/action", status_code=202, responses=faults(400, 401, 404, 415, 501))
+@router.post(_INSTANCE + "/action", status_code=202, responses=faults(400, 401, 404, 415, 422, 501))
 def act_as_administrator(call: Asked, instance_id: str, body: dict[str, Any]) -> None:
-    """`{"reset-task-status": {}}` ends whatever holds the instance."""
+    """Exactly one of `stop`, `reboot`, `migrate` and `reset-task-status`, which ends whatever holds the instance."""
     call.allow_management("mgmt:instance:action")
     if len(body) != 1:
         raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")
-    (action,) = body
-    if action == "reset-task-status":
-        release(call, instance_id, forget_report=False)
+    ((action, details),) = body.items()
+    if details is not None and not isinstance(details, dict):
+        raise Invalid("Validation error: body: what an action is told must be an object.")
+    check_instance_id(instance_id)
+    if action in _ACTIONS:
+        _ACTIONS[action](call, instance_id, details or {})
     elif action in _ACTIONS_LATER:
         call.instance(instance_id)
         raise Unsupported(f"The action {action} is not supported yet.")
     else:
-        raise Invalid(f"Validation error: there is no action {action[:64]!r}: use reset-task-status.")
+        raise Invalid(
+            f"Validation error: there is no action {action[:64]!r}: use one of {', '.join(_ACTIONS)}."
+        )
 
 
-@router.get(_INSTANCE + "/diagnostics", include_in_schema=False)
-@router.get(_INSTANCE + "/hwinfo", include_in_schema=False)
-@router.get(_INSTANCE + "/rpc_ping", include_in_schema=False)
-@router.post(_INSTANCE + "/upgrade", include_in_schema=False)
-def look_inside(call: Asked, instance_id: str) -> None:
-    """What Trove asks its guests of themselves, and ours are not asked yet: 501."""
+@router.get(
+    _INSTANCE + "/diagnostics", response_model=shapes.ShownDiagnostics, responses=faults(401, 404, 422, 503)
+)
+def diagnose(call: Asked, instance_id: str) -> dict[str, Any]:
+    """What the kernel says of the instance's agent, sizes in KiB; and, beyond Trove, of its database server."""
     call.allow_management("mgmt:instance:show")
-    call.instance(instance_id)
-    raise Unsupported("Asking a guest about itself is not supported yet.")
+    told = call.guest(_with_server(call, instance_id), messages.Diagnose())
+    server = None if told.server is None else {"pid": told.server.pid, **_figures(told.server)}
+    return {
+        "diagnostics": {
+            "version": told.agent_version,
+            **_figures(told.agent),
+            "argosy": {"pid": told.agent.pid, "server": server},
+        }
+    }
+
+
+@router.get(_INSTANCE + "/hwinfo", response_model=shapes.ShownHardware, responses=faults(401, 404, 422, 503))
+def show_hardware(call: Asked, instance_id: str) -> dict[str, Any]:
+    """What its guest was given for the database server: memory in KiB, processors."""
+    call.allow_management("mgmt:instance:show")
+    told = call.guest(_with_server(call, instance_id), messages.TellHardware())
+    return {"hwinfo": {"mem_total": told.memory_mb * 1024, "num_cpus": told.vcpus}}
+
+
+@router.get(_INSTANCE + "/rpc_ping", status_code=204, responses=faults(401, 404, 422, 503))
+def ping(call: Asked, instance_id: str) -> None:
+    """204 when its agent answers."""
+    call.allow_management("mgmt:instance:show")
+    instance = _with_server(call, instance_id)
+    call.parts.guests.call(instance.address or "", messages.Ping(), timeout_s=_PING_S)
+
+
+class Upgrade(Body, extra="forbid"):
+    instance_version: StrictStr | None = None
+    location: StrictStr | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class UpgradeBody(Body):
+    upgrade: Upgrade
+
+
+@router.post(_INSTANCE + "/upgrade", status_code=202, responses=faults(400, 401, 404, 415, 422))
+def upgrade_agent(call: Asked, instance_id: str, body: UpgradeBody) -> None:
+    """Have the agent run the code of this release; the database server goes on meanwhile.
+
+    `instance_version`, when given, must be this release, and `location` is not for us: agents have one source.
+    """
+    call.allow_management("mgmt:instance:action")
+    asked = body.upgrade.instance_version
+    if asked is not None and asked != argosy.__version__:
+        raise Invalid(
+            f"Validation error: upgrade.instance_version: agents are of this release, {argosy.__version__}: "
+            "leave it out, or upgrade Argosy first."
+        )
+    if body.upgrade.location is not None:
+        raise Invalid("Validation error: upgrade.location: agents come with Argosy: leave it out.")
+    check_instance_id(instance_id)
+    _begin(call, instance_id, RenewAgent)
+
+
+def _begin(call: Call, instance_id: str, kind: type[InstanceRequest]) -> None:
+    with call.write() as tx:
+        instance = tx.instances.get(instance_id)
+        instance.check_can_restart(call.now)
+        request = kind(operation_id=str(uuid.uuid4()), instance_id=instance.id)
+        tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+
+
+def _stop(call: Call, instance_id: str, _details: dict[str, Any]) -> None:
+    stop(call, instance_id, rule="mgmt:instance:action")
+
+
+def _reboot(call: Call, instance_id: str, _details: dict[str, Any]) -> None:
+    _begin(call, instance_id, RebootInstance)
+
+
+def _migrate(call: Call, instance_id: str, details: dict[str, Any]) -> None:
+    host = details.get("host")
+    if host is not None and (not isinstance(host, str) or not 1 <= len(host) <= NAME_MAX):
+        raise Invalid(f"Validation error: migrate.host: it must be a string of 1 to {NAME_MAX} characters.")
+    call.instance(instance_id).check_can_restart(call.now)
+    raise Unsupported("This platform is one machine: there is no other to migrate an instance to.")
+
+
+def _reset_task(call: Call, instance_id: str, _details: dict[str, Any]) -> None:
+    release(call, instance_id, forget_report=False)
+
+
+_ACTIONS: dict[str, Callable[[Call, str, dict[str, Any]], None]] = {
+    "stop": _stop,
+    "reboot": _reboot,
+    "migrate": _migrate,
+    "reset-task-status": _reset_task,
+}
+
+
+def _with_server(call: Call, instance_id: str) -> Instance:
+    """An instance whose guest can be asked. Raises InstanceBusy for one that has none yet."""
+    instance = call.instance(instance_id)
+    if instance.address is None:
+        raise InstanceBusy(instance_id=instance.id, status=instance.shown(call.now).status)
+    return instance
+
+
+def _figures(told: messages.ProcessFigures) -> dict[str, int]:
+    """As Trove names them."""
+    return {
+        "threads": told.threads,
+        "fdSize": told.fd_size,
+        "vmSize": told.vm_size_kb,
+        "vmPeak": told.vm_peak_kb,
+        "vmRss": told.vm_rss_kb,
+        "vmHwm": told.vm_hwm_kb,
+    }
 
 
 def _find(call: Call, tx: Transaction, instance_id: str) -> Instance:
@@ -140,6 +263,10 @@ def _inside(call: Call, instance: Instance, view: dict[str, Any]) -> dict[str, A
         },
         "guest_status": {"state_description": instance.shown(call.now).operating_status},
     }
+    if view["server"] is not None:
+        inside["server"] = view["server"] | {
+            "addresses": {"private": [{"addr": instance.address, "version": 4}]}
+        }
     if instance.root_enabled and instance.root_enabled_at is not None:
         inside["root_enabled"] = views.date(instance.root_enabled_at)
         inside["root_enabled_by"] = instance.root_enabled_by

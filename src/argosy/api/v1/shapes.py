@@ -166,6 +166,48 @@ class ShownRootHistory(BaseModel):
     root_history: RootHistory
 
 
+class Figures(BaseModel):
+    """Of a process, as proc_pid_status(5) has them; sizes in KiB."""
+
+    threads: int
+    fdSize: int  # noqa: N815 - Trove's
+    vmSize: int  # noqa: N815 - Trove's
+    vmPeak: int  # noqa: N815 - Trove's
+    vmRss: int  # noqa: N815 - Trove's
+    vmHwm: int  # noqa: N815 - Trove's
+
+
+class ServerFigures(Figures):
+    pid: int
+
+
+class MoreDiagnostics(BaseModel):
+    pid: int = Field(description="Of the agent.")
+    server: ServerFigures | None = Field(
+        description="The database server's main process; null while none runs."
+    )
+
+
+class Diagnostics(Figures):
+    """Of the instance's agent; `argosy` is beyond Trove."""
+
+    version: str
+    argosy: MoreDiagnostics
+
+
+class ShownDiagnostics(BaseModel):
+    diagnostics: Diagnostics
+
+
+class Hardware(BaseModel):
+    mem_total: int = Field(description="KiB.")
+    num_cpus: int
+
+
+class ShownHardware(BaseModel):
+    hwinfo: Hardware
+
+
 class DatabaseName(BaseModel):
     name: str
 

@@ -13,11 +13,10 @@ from argosy.domain.operations import (
     DeleteInstance,
     InstanceRequest,
     Request,
-    RestartInstance,
     StartInstance,
     StopInstance,
 )
-from argosy.rpc.messages import Database, Job, JobState, NewUser, Phase, Prepare, Restart, Start, Stop
+from argosy.rpc.messages import Database, Job, JobState, NewUser, Phase, Ping, Prepare, Restart, Start, Stop
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import servers
 
@@ -36,7 +35,7 @@ def prepare(asked: CreateInstance, address: str) -> None:
     _finish(_prepare, asked, address)
 
 
-def restart(asked: RestartInstance, address: str) -> None:
+def restart(asked: InstanceRequest, address: str) -> None:
     _finish(_restart, asked, address)
 
 
@@ -47,6 +46,11 @@ def stop(asked: StopInstance, address: str) -> None:
 
 def start(asked: StartInstance, address: str) -> None:
     _finish(_start, asked, address)
+
+
+def wait_until_it_answers(asked: InstanceRequest, address: str) -> None:
+    """Wait for a guest that boots. Raises GuestUnreachable."""
+    _finish(_ping, asked, address)
 
 
 def stop_cleanly(asked: DeleteInstance, address: str) -> None:
@@ -98,8 +102,17 @@ def _prepare(asked: CreateInstance, address: str) -> JobState:
 
 
 @DBOS.step(name="guest.restart")
-def _restart(asked: RestartInstance, address: str) -> JobState:
+def _restart(asked: InstanceRequest, address: str) -> JobState:
     return _run(asked, address, Restart(job_id=asked.operation_id, wait_s=WAIT_S))
+
+
+@DBOS.step(name="guest.ping")
+def _ping(_asked: InstanceRequest, address: str) -> JobState:
+    try:
+        parts().guests.call(address, Ping(), timeout_s=WAIT_S)
+    except GuestUnreachable as error:
+        return JobState(phase=Phase.UNREACHABLE, doing=error.sentence)
+    return JobState(phase=Phase.SUCCEEDED)
 
 
 @DBOS.step(name="guest.stop")
