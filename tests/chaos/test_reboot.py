@@ -1,0 +1,35 @@
+"""Whatever dies while an instance is rebooted: it ends up running, with its data."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.walk import CrashWalk
+from tests.support.databases import connected
+from tests.support.server import running
+
+USER = {"name": "ann", "password": "walked-secret-1"}
+
+
+@pytest.mark.timeout(600)
+def test_a_task_manager_killed_around_any_step_of_a_reboot_finishes_later() -> None:
+    with running("api", "conductor") as argosy:
+        walk = CrashWalk(argosy, ("taskmanager",))
+        client, admin = walk.client, argosy.client("admin")
+        instance = argosy.create(client, "walked", "valkey", users=[USER])
+        place = (argosy, instance, USER["name"], USER["password"])
+        with connected(*place) as session:
+            session.write("kept", "all along")
+
+        def begin() -> str:
+            where = f"/mgmt/instances/{instance['id']}/action"
+            assert admin.post(where, json={"reboot": {}}).status_code == 202
+            return str(instance["id"])
+
+        operations = walk.over("instance.reboot", begin)
+        assert [one for one in operations if one["state"] != "succeeded"] == []
+        assert walk.kills > 6
+        argosy.wait_until_healthy(client, instance["id"])
+        with connected(*place) as session:
+            assert session.read() == {"kept": "all along"}
+        assert argosy.leftovers(among=[instance["id"]]) == []
