@@ -688,8 +688,8 @@ def test_management_lets_go_of_an_instance(api: Api, make: Make) -> None:
     begin_restart(api, instance_id)
     where = f"/mgmt/instances/{instance_id}/action"
     fault(api.admin.post(where, json={"fly": {}}), 400, "badRequest")
-    for refused in ({"stop": {}}, {"reboot": {}}, {"migrate": {}}):
-        fault(api.admin.post(where, json=refused), 422, "unprocessableEntity")
+    for action in ("stop", "reboot", "migrate"):
+        fault(api.admin.post(where, json={action: {}}), 422, "unprocessableEntity")
     assert api.admin.post(where, json={"reset-task-status": {}}).status_code == 202
     shown = api.demo.get(f"/instances/{instance_id}").json()["instance"]
     assert (shown["status"], shown["operating_status"]) == ("ACTIVE", "HEALTHY")
