@@ -15,6 +15,7 @@ from argosy.metadata.idempotency import IdempotentRequests
 from argosy.metadata.images import Images
 from argosy.metadata.instances import Instances
 from argosy.metadata.operations import Operations
+from argosy.metadata.parameters import Parameters
 from argosy.metadata.queue import Queue
 from argosy.metadata.quotas import Quotas
 
@@ -32,6 +33,7 @@ class Transaction:
         self.images = Images(connection)
         self.instances = Instances(connection, project_id)
         self.operations = Operations(connection, project_id, queue, self.events)
+        self.parameters = Parameters(connection)
         self.quotas = Quotas(connection, limits)
 
 

@@ -171,6 +171,16 @@ parameters = Table(
     Column("read_at", UtcDateTime, nullable=False),
 )
 
+# What an operator says of a parameter instead: see domain.parameters.Override.
+parameter_overrides = Table(
+    "parameter_overrides",
+    metadata,
+    Column("datastore", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("definition", JSON, nullable=False),
+)
+
 configurations = Table(
     "configurations",
     metadata,

@@ -35,6 +35,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("datastore", "version", name=op.f("pk_parameters")),
     )
     op.create_table(
+        "parameter_overrides",
+        sa.Column("datastore", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("definition", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("datastore", "version", "name", name=op.f("pk_parameter_overrides")),
+    )
+    op.create_table(
         "configurations",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
