@@ -1,4 +1,4 @@
-"""`python -m bench [create] [api] [memory] [--quick]`."""
+"""`python -m bench [create] [api] [memory] [parameters] [--quick]`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import argparse
 import sys
 import time
 
-from bench import api, create, memory, report
+from bench import api, create, memory, parameters, report
 
-BENCHMARKS = {"create": create.measure, "api": api.measure, "memory": memory.measure}
+BENCHMARKS = {
+    "create": create.measure,
+    "api": api.measure,
+    "memory": memory.measure,
+    "parameters": parameters.measure,
+}
 
 
 def main() -> int:

@@ -1,9 +1,12 @@
-"""The rival of create: what somebody who knows the engine does without Argosy, as a script.
+"""The rivals of create and of what follows it: what somebody who knows the engine does without Argosy, as scripts.
 
 Copy the same pristine data directory, write a configuration, start the server, let the administrator in
 (which is the floor of any create), then make a database and a user, who asks a first question over TLS
 (which is what a create of Argosy's ends in). Same programs, same sizes, same durability; certificates lie ready.
 What Argosy also makes is left out: an agent, a volume of its own size, limits, an own system account.
+
+A running server is restarted, made larger and moved to another version the shortest way its manual knows,
+with everything laid ready before its clients are sent away.
 """
 
 from __future__ import annotations
@@ -79,6 +82,8 @@ class Script:
         self.certificate = certificate
         self.pause_s = pause_s
         self.password = secrets.token_urlsafe(16)
+        self.memory_mb = MEMORY_MB
+        self._server: subprocess.Popen[bytes] | None = None
 
     def command(self) -> Sequence[str | Path]:
         """Write the configuration; the words that start the server."""
@@ -95,13 +100,48 @@ class Script:
         """Raises NotYet."""
         raise NotImplementedError
 
-    def copy(self) -> None:
-        subprocess.run(
-            ["cp", "-a", "--reflink=auto", "--sparse=always", self.image.template, self.data], check=True
-        )
-        self.data.chmod(0o700)
+    def resize(self, memory_mb: int) -> None:
+        """Have the running server use that much memory, its clients let go only when it must."""
+        raise NotImplementedError
+
+    def upgrade(self, image: Image) -> None:
+        """Move the running server's data to another version."""
+        raise NotImplementedError
+
+    def restart(self) -> None:
+        """Returns when it has been started, not when it answers."""
+        self.stop()
+        self._server = self._start(self.command())
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._stop(self._server)
+            self._server = None
+
+    def copy(self, image: Image, data: Path) -> None:
+        """A pristine data directory."""
+        subprocess.run(["cp", "-a", "--reflink=auto", "--sparse=always", image.template, data], check=True)
+        data.chmod(0o700)
         if ACCOUNT is not None:
-            subprocess.run(["chown", "-R", f"{ACCOUNT[0]}:{ACCOUNT[1]}", self.data], check=True)
+            subprocess.run(["chown", "-R", f"{ACCOUNT[0]}:{ACCOUNT[1]}", data], check=True)
+
+    def run(self, program: Path, *arguments: str | Path) -> None:
+        """Run a program of the software as the server's account. Raises RuntimeError with what it said."""
+        uid, gid = ACCOUNT or (None, None)
+        done = subprocess.run(
+            [program, *arguments],
+            env={"PATH": f"{program.parent}:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            cwd=self.socket_directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=uid,
+            group=gid,
+            extra_groups=None if ACCOUNT is None else [],
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{program.name} failed: {done.stdout[-1000:]} {done.stderr[-1000:]}")
 
     def file(self, path: Path, text: str) -> Path:
         """Write a file that only the server's account can read."""
@@ -115,15 +155,14 @@ class Script:
     def running(self) -> Iterator[Times]:
         """The server, started; stopped and removed at the end."""
         self.place.mkdir(mode=0o755)
-        server: subprocess.Popen[bytes] | None = None
         try:
             began = time.time()
-            self.copy()
+            self.copy(self.image, self.data)
             copied = time.time()
             self.socket_directory.mkdir(mode=0o700)
             if ACCOUNT is not None:
                 os.chown(self.socket_directory, *ACCOUNT)
-            server = self._start(self.command())
+            server = self._server = self._start(self.command())
             what = f"the {self.image.version} started by hand"
             administrator = clients.first_answer(
                 self._alive(server, self.ask_as_administrator), what, pause_s=self.pause_s
@@ -132,8 +171,7 @@ class Script:
             user = clients.first_answer(self.ask_as_user, what, pause_s=self.pause_s)
             yield Times(copied - began, administrator - began, user - began)
         finally:
-            if server is not None:
-                self._stop(server)
+            self.stop()
             shutil.rmtree(self.place)
 
     def _start(self, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
@@ -181,8 +219,8 @@ class PostgresScript(Script):
                     "listen_addresses": f"'{self.door.address}'",
                     "port": self.door.port,
                     "unix_socket_directories": f"'{self.socket_directory}'",
-                    "shared_buffers": f"{MEMORY_MB // 4}MB",
-                    "max_connections": MEMORY_MB // 5,
+                    "shared_buffers": f"{self.memory_mb // 4}MB",
+                    "max_connections": self.memory_mb // 5,
                     "ssl": "on",
                     "ssl_cert_file": f"'{self.certificate.certificate}'",
                     "ssl_key_file": f"'{self.certificate.key}'",
@@ -192,8 +230,41 @@ class PostgresScript(Script):
         )
         self.file(self.data / "pg_hba.conf", "local all all trust\nhostssl all all 0.0.0.0/0 scram-sha-256\n")
         self.file(self.data / "pg_ident.conf", "")
-        debian = self.image.bundle / "usr/lib/postgresql" / self.image.version / "bin/postgres"
-        return [debian if debian.exists() else self.image.bundle / "usr/bin/postgres", "-D", self.data]
+        return [_postgresql_programs(self.image) / "postgres", "-D", self.data]
+
+    def resize(self, memory_mb: int) -> None:
+        self.memory_mb = memory_mb
+        self.restart()
+
+    def upgrade(self, image: Image) -> None:
+        """By pg_upgrade with hard links, the new cluster laid before; there is no way back from it."""
+        before, new = self.image, self.place / "new"
+        self.copy(image, new)
+        self.file(new / "pg_hba.conf", "local all all trust\n")
+        for name in ("postgresql.conf", "pg_ident.conf"):
+            self.file(new / name, "")
+        self.file(self.data / "pg_hba.conf", "local all all trust\n")
+        self.stop()
+        old = _postgresql_programs(before)
+        programs = _postgresql_programs(image)
+        self.run(
+            programs / "pg_upgrade",
+            *(
+                "--old-bindir",
+                old,
+                "--new-bindir",
+                programs,
+                "--old-datadir",
+                self.data,
+                "--new-datadir",
+                new,
+            ),
+            *("--username", "os_admin", "--socketdir", self.socket_directory, "--link"),
+        )
+        self.data.rename(self.place / "old")
+        new.rename(self.data)
+        self.image = image
+        self._server = self._start(self.command())
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(
@@ -223,6 +294,11 @@ class PostgresScript(Script):
         clients.ask_postgresql(self.door)
 
 
+def _postgresql_programs(image: Image) -> Path:
+    debian = image.bundle / "usr/lib/postgresql" / image.version / "bin"
+    return debian if debian.exists() else image.bundle / "usr/bin"
+
+
 class MariaDbScript(Script):
     def command(self) -> Sequence[str | Path]:
         # The pristine directory has no administrator at all.
@@ -247,7 +323,7 @@ class MariaDbScript(Script):
             "port": self.door.port,
             "skip_name_resolve": "ON",
             "character_set_server": "utf8mb4",
-            "innodb_buffer_pool_size": f"{MEMORY_MB // 2}M",
+            "innodb_buffer_pool_size": f"{self.memory_mb // 2}M",
             "innodb_log_file_size": f"{MEMORY_MB // 8}M",
             "ssl_cert": self.certificate.certificate,
             "ssl_key": self.certificate.key,
@@ -256,6 +332,25 @@ class MariaDbScript(Script):
         }
         configuration = self.file(self.place / "my.cnf", "[mariadbd]\n" + _lines(settings))
         return [usr / "sbin/mariadbd", f"--defaults-file={configuration}"]
+
+    def resize(self, memory_mb: int) -> None:
+        self.memory_mb = memory_mb
+        with self._connect() as session, session.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL innodb_buffer_pool_size = {memory_mb // 2 * 2**20}")
+
+    def upgrade(self, image: Image) -> None:
+        """On the same files, which the older server leaves clean; the system tables while it serves already."""
+        with self._connect() as session, session.cursor() as cursor:
+            cursor.execute("SET GLOBAL innodb_fast_shutdown = 0")
+        self.stop()
+        self.image = image
+        self._server = self._start(self.command())
+        clients.first_answer(self.ask_as_administrator, f"the {image.version} started by hand")
+        options = self.file(
+            self.place / "upgrade.cnf",
+            f"[client]\nsocket={self.socket_directory / 's'}\nuser=root\npassword={self.password}\n",
+        )
+        self.run(image.bundle / "usr/bin/mariadb-upgrade", f"--defaults-file={options}", "--silent")
 
     def _connect(self) -> pymysql.Connection:
         return pymysql.connect(
@@ -295,7 +390,7 @@ class ValkeyScript(Script):
                     "unixsocket": self.socket_directory / "s",
                     "requirepass": self.password,
                     "dir": self.data,
-                    "maxmemory": f"{MEMORY_MB * 3 // 4}mb",
+                    "maxmemory": f"{self.memory_mb * 3 // 4}mb",
                     "appendonly": "yes",
                     "save": '""',
                 },
@@ -304,6 +399,15 @@ class ValkeyScript(Script):
         )
         programs = (self.image.bundle / "usr/bin" / name for name in ("valkey-server", "redis-server"))
         return [next(program for program in programs if program.exists()), configuration]
+
+    def resize(self, memory_mb: int) -> None:
+        self.memory_mb = memory_mb
+        with self._connected() as connection:
+            clients.valkey_one(connection, "CONFIG", "SET", "maxmemory", f"{memory_mb * 3 // 4}mb")
+
+    def upgrade(self, image: Image) -> None:
+        self.image = image
+        self.restart()
 
     @contextmanager
     def _connected(self) -> Iterator[socket.socket]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,23 @@ def ask_mariadb(door: Door) -> None:
 
 def ask_valkey(door: Door) -> None:
     """Raises NotYet."""
-    context = ssl.create_default_context(cafile=door.ca)
     try:
-        with (
-            socket.create_connection((door.address, door.port), timeout=5) as plain,
-            context.wrap_socket(plain, server_hostname=door.address) as connection,
-        ):
+        with valkey_connection(door) as connection:
             valkey_one(connection, "AUTH", door.user, door.password)
             _check(valkey_one(connection, "ACL", "WHOAMI"), door.user)
     except (OSError, hiredis.HiredisError) as error:
         raise NotYet(str(error)) from error
+
+
+@contextmanager
+def valkey_connection(door: Door) -> Iterator[socket.socket]:
+    """A connection over TLS on which nobody has logged in yet. Raises OSError."""
+    context = ssl.create_default_context(cafile=door.ca)
+    with (
+        socket.create_connection((door.address, door.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=door.address) as connection,
+    ):
+        yield connection
 
 
 def valkey_one(connection: socket.socket, *command: str) -> Any:
