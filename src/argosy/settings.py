@@ -58,6 +58,14 @@ class TaskManagerSettings(BaseModel):
     poll_s: float = Field(default=0.1, gt=0)
 
 
+class RetentionSettings(BaseModel):
+    """For how many days it is known what was: deleted instances, operations that ended, events."""
+
+    deleted_instances_days: float = Field(default=30, ge=0)
+    operations_days: float = Field(default=90, ge=1)
+    events_days: float = Field(default=90, ge=1)
+
+
 class LocalSettings(BaseModel):
     """The local platform. `network` unset is a /24 of 127.77.0.0/16 chosen by the home's path."""
 
@@ -87,6 +95,7 @@ class Settings(BaseSettings):
     conductor: ConductorSettings = ConductorSettings()
     taskmanager: TaskManagerSettings = TaskManagerSettings()
     local: LocalSettings = LocalSettings()
+    retention: RetentionSettings = RetentionSettings()
     quotas: QuotaSettings = QuotaSettings()
     flavors: list[FlavorSetting] = FLAVORS
 

@@ -43,6 +43,8 @@ class CommandLine:
             "LC_ALL": "C.UTF-8",
             "TERM": "xterm-256color",
             "ARGOSY_HOME": str(home),
+            # This tree, whatever is installed.
+            "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
             "ARGOSY_LOCAL__IMAGES": str(images.root()),
             **environment,
         }

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 import argosy
 from argosy.api import faults
-from argosy.api.extensions import certificates, events, images, operations
+from argosy.api.extensions import certificates, events, images, operations, protection, tags
 from argosy.api.identity.routes import identity_router
 from argosy.api.parts import Parts
 from argosy.api.v1 import (
@@ -43,6 +43,8 @@ RESOURCES = (
     flavors,
     limits,
     quotas,
+    tags,
+    protection,
     operations,
     events,
     images,

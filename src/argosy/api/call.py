@@ -117,6 +117,10 @@ class Call:
         """A parameter of the query; None for one that is not there or empty."""
         return self.request.query_params.get(parameter) or None
 
+    def asks_all(self, parameter: str) -> list[str]:
+        """Every value of a parameter that may be given more than once."""
+        return [value for value in self.request.query_params.getlist(parameter) if value]
+
     def asks_whether(self, parameter: str) -> bool | None:
         """A parameter compared as Trove does: `true` in any case is true, anything else false (contract 1.2)."""
         asked = self.asks(parameter)
@@ -142,8 +146,8 @@ class Call:
 
     def next_link(self, marker: str) -> list[dict[str, str]]:
         """What a list carries when there is more: the same request with the marker moved."""
-        query = {key: value for key, value in self.request.query_params.items() if key != "marker"}
-        query["marker"] = quote(marker, safe="")
+        query = [each for each in self.request.query_params.multi_items() if each[0] != "marker"]
+        query.append(("marker", quote(marker, safe="")))
         path = quote(self.request.url.path)
         return [{"rel": "next", "href": f"{self.base_url}{path}?{urlencode(query)}"}]
 

@@ -40,8 +40,18 @@ def add_to(app: typer.Typer) -> None:
             "argosy create crm --datastore mariadb --volume 5 --database crm --user bob --password-file - < secret",
         ),
     )(create)
-    command(app, "list", panel=PANEL, examples=("argosy list", "argosy list --json", "argosy list -q"))(list_)
-    command(app, "show", panel=PANEL, examples=("argosy show shop", "argosy show shop --json"))(show)
+    command(
+        app,
+        "list",
+        panel=PANEL,
+        examples=("argosy list", "argosy list --tag stage=test -q", "argosy list --deleted"),
+    )(list_)
+    command(
+        app,
+        "show",
+        panel=PANEL,
+        examples=("argosy show shop", "argosy show shop --json", "argosy show shop --deleted"),
+    )(show)
     command(app, "restart", panel=PANEL, examples=("argosy restart shop",))(restart)
     command(app, "rename", panel=PANEL, examples=("argosy rename shop store",))(rename)
     command(app, "delete", panel=PANEL, examples=("argosy delete shop", "argosy delete shop cache --yes"))(
@@ -80,11 +90,18 @@ def create(
     ] = None,
     password_file: passwords.FileOption = None,
     ask_password: passwords.AskOption = False,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="KEY=VALUE", help="To find it by; repeatable."),
+    ] = None,
+    protected: Annotated[
+        bool, typer.Option("--protected", help="Keep it from being deleted until `argosy unprotect`.")
+    ] = False,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
     """Make a database server, ready with databases and users."""
-    from argosy.cli import progress
+    from argosy.cli import life, progress
     from argosy.cli.credentials import ANY_HOST, key_of
 
     databases, users = database or [], user or []
@@ -102,6 +119,8 @@ def create(
             {"name": each, "password": secret, "databases": [{"name": one} for one in databases]}
             for each, secret in secrets.items()
         ],
+        tags=life.pairs(tag or []),
+        protected=protected,
     )
     if given is None:
         call.credentials.keep(made.id, {key_of(each): secret for each, secret in secrets.items()})
@@ -151,11 +170,38 @@ def _tell_made(
     call.out.fields(made, fields, name=made.id)
 
 
-def list_(call: Call) -> int:
+def list_(
+    call: Call,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag",
+            metavar="KEY[=VALUE]",
+            help="Those that have this tag; repeated, those that have all of them.",
+        ),
+    ] = None,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Those that were deleted a while ago, deleted last first.")
+    ] = False,
+) -> int:
     """The project's instances, oldest first."""
     from argosy.cli.output import ago
 
-    there = call.argosy.instances.all()
+    there = call.argosy.instances.all(tags=tag or (), deleted=deleted)
+    if deleted:
+        call.out.table(
+            there,
+            {
+                "Name": lambda each: each.name,
+                "Datastore": lambda each: f"{each.datastore} {each.version}",
+                "Created": lambda each: ago(each.created),
+                "Deleted": lambda each: ago(each.deleted),
+                "Id": lambda each: each.id,
+            },
+            name=lambda each: str(each.id),
+            nothing="None was deleted, or longer ago than is remembered.",
+        )
+        return 0
     sizes = {} if call.out.as_json or call.out.quiet or not there else _sizes(call)
     call.out.table(
         there,
@@ -176,9 +222,14 @@ def list_(call: Call) -> int:
     return 0
 
 
-def show(call: Call, name: Name) -> int:
+def show(
+    call: Call,
+    name: Name,
+    deleted: Annotated[bool, typer.Option("--deleted", help="One that was deleted a while ago.")] = False,
+) -> int:
     """Everything about one instance: how it is, where, how big, and how to connect to it."""
-    instance = call.argosy.instances.find(name)
+    find = call.argosy.instances.find_deleted if deleted else call.argosy.instances.find
+    instance = find(name)
     plain = call.out.as_json or call.out.quiet
     database = None if call.out.quiet else _first_database(call, instance)
     size = None if plain else _sizes(call).get(instance.flavor_id)
@@ -280,6 +331,10 @@ def _fields(
     if not brief:
         if instance.created is not None:
             fields["Created"] = f"{ago(instance.created)} ({instance.created:%Y-%m-%d %H:%M:%S} UTC)"
+        if instance.deleted is not None:
+            fields["Deleted"] = f"{ago(instance.deleted)} ({instance.deleted:%Y-%m-%d %H:%M:%S} UTC)"
+        fields["Tags"] = [f"{key}={value}" for key, value in sorted(instance.tags.items())]
+        fields["Protected"] = "from deletion" if instance.protected else None
         fields.update({f"Limit, {what}": how for what, how in instance.limits.items()})
     operation = instance.operation
     if operation is not None:

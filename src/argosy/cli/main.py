@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from argosy.cli import admin, catalog, connect, databases, history, instances, machine, root, users
+from argosy.cli import admin, catalog, connect, databases, history, instances, life, machine, root, users
 
 app = typer.Typer(
     name="argosy",
@@ -17,7 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for part in (machine, instances, connect, databases, users, root, history, catalog, admin):
+for part in (machine, instances, life, connect, databases, users, root, history, catalog, admin):
     part.add_to(app)
 
 

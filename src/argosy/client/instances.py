@@ -16,13 +16,36 @@ class Instances:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def all(self) -> list[Instance]:
-        """All of the project, oldest first, in detail."""
-        found = [Instance.read(shown) for shown in self._session.pages("/instances/detail", "instances")]
+    def all(self, *, tags: Sequence[str] = (), deleted: bool = False) -> list[Instance]:
+        """All of the project, oldest first, in detail; those with all `tags` (`key=value`, or `key`) when given.
+
+        With `deleted` those that were deleted a while ago, deleted last first.
+        """
+        asked: dict[str, Any] = {"tag": list(tags)} if tags else {}
+        if deleted:
+            asked["deleted"] = "true"
+        pages = self._session.pages("/instances/detail", "instances", **asked)
+        found = [Instance.read(shown) for shown in pages]
+        if deleted:
+            return found
         return sorted(found, key=lambda each: (each.created is None, each.created, each.name))
 
     def get(self, instance_id: str) -> Instance:
         return Instance.read(self._session.get(f"/instances/{quote(instance_id, safe='')}")["instance"])
+
+    def get_deleted(self, instance_id: str) -> Instance:
+        """Like `get`, and finds what was deleted too."""
+        path = f"/instances/{quote(instance_id, safe='')}"
+        return Instance.read(self._session.get(path, deleted="true")["instance"])
+
+    def find_deleted(self, name_or_id: str) -> Instance:
+        """Of several that had the name, the one deleted last. Raises NotFound."""
+        if is_id(name_or_id):
+            return self.get_deleted(name_or_id)
+        for each in self.all(deleted=True):
+            if each.name == name_or_id:
+                return each
+        raise NotFound(f"No deleted instance had the name {name_or_id!r}.", code="instance-not-found")
 
     def find(self, name_or_id: str) -> Instance:
         """Raises NotFound, or Ambiguous when several have the name."""
@@ -52,6 +75,8 @@ class Instances:
         version: str | None = None,
         databases: Sequence[str] = (),
         users: Sequence[Mapping[str, Any]] = (),
+        tags: Mapping[str, str] | None = None,
+        protected: bool = False,
         idempotency_key: str | None = None,
     ) -> Instance:
         """Begin to make one; `flavor` is an id. `users` are as the API has them: name, password, host, databases.
@@ -67,6 +92,10 @@ class Instances:
             asked["databases"] = [{"name": each} for each in databases]
         if users:
             asked["users"] = [dict(each) for each in users]
+        if tags:
+            asked["tags"] = dict(tags)
+        if protected:
+            asked["protected"] = True
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return Instance.read(self._session.post("/instances", {"instance": asked}, headers)["instance"])
 
@@ -78,6 +107,22 @@ class Instances:
 
     def restart(self, instance_id: str) -> None:
         self._session.post(f"/instances/{instance_id}/action", {"restart": {}})
+
+    def stop(self, instance_id: str) -> None:
+        """The database server, which stays stopped until it is started or restarted."""
+        self._session.post(f"/instances/{instance_id}/action", {"stop": {}})
+
+    def start(self, instance_id: str) -> None:
+        self._session.post(f"/instances/{instance_id}/action", {"start": {}})
+
+    def protect(self, instance_id: str, *, protected: bool = True) -> None:
+        """From being deleted, by anybody."""
+        self._session.put(f"/instances/{instance_id}/protection", {"protected": protected})
+
+    def change_tags(self, instance_id: str, tags: Mapping[str, str | None]) -> dict[str, str]:
+        """Set these besides those there are; None takes one away. Returns all there are then."""
+        changed = self._session.patch(f"/instances/{instance_id}/tags", {"tags": dict(tags)})
+        return dict(changed["tags"])
 
 
 def is_id(text: str) -> bool:

@@ -21,6 +21,7 @@ class Operation:
 
     id: str
     instance_id: str | None
+    instance_name: str | None
     kind: str
     state: str
     step: int
@@ -44,6 +45,7 @@ class Operation:
                 key: shown[key]
                 for key in ("id", "instance_id", "kind", "state", "step", "steps", "doing", "requested_by")
             },
+            instance_name=shown.get("instance_name"),
             created=time_of(shown["created"]),
             started=time_of(shown["started"]),
             ended=time_of(shown["ended"]),
@@ -90,6 +92,9 @@ class Instance:
     created: datetime | None = None
     updated: datetime | None = None
     project_id: str | None = None
+    protected: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    deleted: datetime | None = None
 
     @property
     def state(self) -> str:
@@ -138,6 +143,9 @@ class Instance:
             created=time_of(shown.get("created")),
             updated=time_of(shown.get("updated")),
             project_id=shown.get("tenant_id"),
+            protected=bool(ours.get("protected")),
+            tags=dict(ours.get("tags") or {}),
+            deleted=time_of(ours.get("deleted")),
         )
 
 
@@ -146,7 +154,8 @@ class Event:
     """Something that happened to an instance; `actor` is a user's name or the part of Argosy."""
 
     id: int
-    instance_id: str
+    instance_id: str | None
+    instance_name: str | None
     at: datetime | None
     kind: str
     message: str
@@ -157,6 +166,7 @@ class Event:
         return cls(
             shown["id"],
             shown["instance_id"],
+            shown.get("instance_name"),
             time_of(shown["at"]),
             shown["kind"],
             shown["message"],

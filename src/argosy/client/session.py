@@ -90,6 +90,9 @@ class Session:
     def put(self, path: str, body: Any) -> Any:
         return self.send("PUT", self.database_url + path, body)
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self.send("PATCH", self.database_url + path, body)
+
     def delete(self, path: str) -> Any:
         return self.send("DELETE", self.database_url + path)
 

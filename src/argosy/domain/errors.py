@@ -138,6 +138,18 @@ class InstanceBusy(Busy):
         self.status = status
 
 
+class InstanceProtected(Forbidden):
+    """Its owner protected the instance from being deleted."""
+
+    code = "instance-protected"
+
+    def __init__(self, *, instance_id: str) -> None:
+        super().__init__(
+            f"Instance {instance_id} is protected from deletion, also from an administrator's: "
+            "take the protection away first (argosy unprotect)."
+        )
+
+
 class EngineError(Failed):
     """A database server refused or failed; the sentence carries the server's own words."""
 

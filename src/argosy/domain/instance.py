@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from argosy.domain.errors import InstanceBusy, Invalid
+from argosy.domain.errors import InstanceBusy, InstanceProtected, Invalid
 from argosy.domain.status import GONE, Report, Service, Shown, shown
 
 NAME_MAX = 255
+TAGS_MAX, TAG_KEY_MAX, TAG_VALUE_MAX = 50, 128, 255
+_TAG_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,16 @@ class Instance:
             raise InstanceBusy(instance_id=self.id, status=status, way_out="its database server runs.")
 
     def check_can_delete(self, now: datetime) -> None:
-        """Anything may be deleted but what is being built, or is being deleted already. Raises InstanceBusy."""
+        """Anything may be deleted but what is protected, being built, or being deleted already.
+
+        Raises InstanceProtected or InstanceBusy.
+        """
+        self.check_not_protected()
         self._check_free(now)
+
+    def check_not_protected(self) -> None:
+        if self.protected:
+            raise InstanceProtected(instance_id=self.id)
 
     def check_serves(self, now: datetime) -> None:
         """Raises InstanceBusy unless the database server answers, as databases, users and root need it to."""
@@ -134,6 +146,35 @@ def check_name(name: object, what: str = "name") -> str:
     if not any(character.isascii() and character.isalnum() for character in name):
         raise Invalid(f"Validation error: {what} {name!r} must hold at least one letter or digit.")
     return name
+
+
+def check_tags(tags: Mapping[str, object], what: str = "tags") -> dict[str, str]:
+    """All the tags of an instance. Raises Invalid, naming the tag and the bound."""
+    if len(tags) > TAGS_MAX:
+        raise Invalid(
+            f"Validation error: {what}: an instance has {TAGS_MAX} tags at most, these are {len(tags)}."
+        )
+    return {check_tag_key(key, what): check_tag_value(key, value, what) for key, value in tags.items()}
+
+
+def check_tag_key(key: str, what: str = "tags") -> str:
+    """Raises Invalid, naming the bound."""
+    if not _TAG_KEY.fullmatch(key) or len(key) > TAG_KEY_MAX:
+        raise Invalid(
+            f"Validation error: {what}: the key {key[:TAG_KEY_MAX]!r} must have 1 to {TAG_KEY_MAX} characters: a letter "
+            "or digit of ASCII, then letters, digits and any of . _ : / @ + -"
+        )
+    return key
+
+
+def check_tag_value(key: str, value: object, what: str = "tags") -> str:
+    """Raises Invalid, naming the bound."""
+    if not isinstance(value, str) or len(value) > TAG_VALUE_MAX or not value.isprintable():
+        raise Invalid(
+            f"Validation error: {what}: the value of {key!r} must be text of {TAG_VALUE_MAX} characters at most, "
+            "without control characters."
+        )
+    return value
 
 
 def check_flavor_holds(flavor: Flavor, datastore: str, min_memory_mb: int) -> None:

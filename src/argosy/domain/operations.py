@@ -147,7 +147,7 @@ BREAKING = frozenset({CreateInstance.kind, DeleteInstance.kind})
 class Operation:
     """One heavy request and how far it is: step `step` of `steps`, in words; times are aware, UTC.
 
-    `instance_id` is None for one that is about no instance.
+    `instance_id` is None for one that is about no instance; `instance_name` is what it was called then.
     """
 
     id: str
@@ -165,6 +165,7 @@ class Operation:
     error_code: str | None = None
     error: str | None = None
     error_details: str | None = None
+    instance_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,3 +179,37 @@ class Event:
     kind: str
     message: str
     actor: str
+    instance_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which operations or events somebody wants to see; what is None or empty chooses nothing out."""
+
+    project_id: str | None
+    instance_id: str | None = None
+    kinds: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
+    since: datetime | None = None
+
+    def fits(self, entry: JournalEntry) -> bool:
+        return (
+            self.project_id in {None, entry.project_id}
+            and self.instance_id in {None, entry.instance_id}
+            and (not self.kinds or entry.kind in self.kinds)
+            and (not self.states or entry.state in self.states)
+            and (self.since is None or entry.at >= self.since)
+        )
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """Something to tell those who follow: an event, or an operation as it was then. Ids only grow."""
+
+    id: int
+    project_id: str
+    instance_id: str | None
+    at: datetime
+    kind: str
+    state: str | None
+    item: Event | Operation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from argosy.domain.errors import InstanceNotFound
 from argosy.domain.instance import Fault, Instance
 from argosy.domain.status import Report, Service
-from argosy.metadata.tables import instances
+from argosy.metadata.tables import instance_logs, instances
 
 # Written once: putting a statement together costs more than SQLite takes to answer it.
 _ALIVE = sa.select(instances).where(instances.c.deleted_at.is_(None))
@@ -42,8 +43,19 @@ class Instances:
             raise InstanceNotFound(instance_id=instance_id)
         return _instance(row)
 
-    def page(self, limit: int, after_id: str | None = None) -> tuple[list[Instance], bool]:
-        """Up to `limit` instances whose id follows `after_id`, by id, and whether there are more."""
+    def page(
+        self, limit: int, after_id: str | None = None, tags: Mapping[str, str | None] | None = None
+    ) -> tuple[list[Instance], bool]:
+        """Up to `limit` instances whose id follows `after_id`, by id, and whether there are more.
+
+        `tags` chooses those that have all of them, of a None with any value.
+        """
+        if tags:
+            query = sa.select(instances).where(
+                self._mine(), instances.c.id > (after_id or ""), *_tagged(tags)
+            )
+            found = self._connection.execute(query.order_by(instances.c.id).limit(limit + 1)).all()
+            return [_instance(row) for row in found[:limit]], len(found) > limit
         rows = self._execute(_PAGE, _OWN_PAGE, after_id=after_id or "", at_most=limit + 1).all()
         return [_instance(row) for row in rows[:limit]], len(rows) > limit
 
@@ -68,6 +80,30 @@ class Instances:
         query = query.order_by(instances.c.updated_at.desc(), instances.c.id).offset(skip).limit(limit + 1)
         rows = self._connection.execute(query).all()
         return [_instance(row) for row in rows[:limit]], len(rows) > limit
+
+    def page_of_deleted(
+        self, limit: int, after_id: str | None = None, tags: Mapping[str, str | None] | None = None
+    ) -> tuple[list[Instance], bool]:
+        """Up to `limit` deleted instances, deleted last first, that follow `after_id`, and whether there are more.
+
+        Raises InstanceNotFound when that is none of them.
+        """
+        gone, ids = instances.c.deleted_at, instances.c.id
+        query = sa.select(instances).where(self._ours(), gone.is_not(None), *_tagged(tags or {}))
+        if after_id is not None:
+            last = self.get_or_deleted(after_id)
+            if last.deleted_at is None:
+                raise InstanceNotFound(instance_id=after_id)
+            at = sa.bindparam("at", last.deleted_at, gone.type)
+            query = query.where(sa.or_(gone < at, sa.and_(gone == at, ids < after_id)))
+        rows = self._connection.execute(query.order_by(gone.desc(), ids.desc()).limit(limit + 1)).all()
+        return [_instance(row) for row in rows[:limit]], len(rows) > limit
+
+    def purge(self, before: datetime, at_most: int) -> int:
+        """Forget up to so many instances that were deleted earlier; how many there were."""
+        old = sa.select(instances.c.id).where(instances.c.deleted_at < before).limit(at_most)
+        self._connection.execute(sa.delete(instance_logs).where(instance_logs.c.instance_id.in_(old)))
+        return self._connection.execute(sa.delete(instances).where(instances.c.id.in_(old))).rowcount
 
     def all(self) -> list[Instance]:
         return [_instance(row) for row in self._connection.execute(sa.select(instances).where(self._mine()))]
@@ -100,6 +136,23 @@ class Instances:
 
     def rename(self, instance_id: str, name: str) -> None:
         self._set(instance_id, name=name, updated_at=datetime.now(UTC))
+
+    def protect(self, instance_id: str, *, protected: bool) -> None:
+        self._set(instance_id, protected=protected, updated_at=datetime.now(UTC))
+
+    def change_tags(
+        self, instance_id: str, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> dict[str, str]:
+        """Give an instance the tags that `change` makes of those it has; of two at once none is lost."""
+        query = (
+            sa.select(instances.c.tags).where(instances.c.id == instance_id, self._mine()).with_for_update()
+        )
+        had = self._connection.execute(query).scalar()
+        if had is None:
+            raise InstanceNotFound(instance_id=instance_id)
+        tags = change(dict(had))
+        self._set(instance_id, tags=tags, updated_at=datetime.now(UTC))
+        return tags
 
     def set_address(self, instance_id: str, address: str) -> None:
         self._set(instance_id, address=address)
@@ -152,6 +205,13 @@ class Instances:
         )
         if result.rowcount != 1:
             raise InstanceNotFound(instance_id=instance_id)
+
+
+def _tagged(tags: Mapping[str, str | None]) -> list[sa.ColumnElement[bool]]:
+    stored = {key: instances.c.tags[key].as_string() for key in tags}
+    return [
+        stored[key].is_not(None) if value is None else stored[key] == value for key, value in tags.items()
+    ]
 
 
 def _instance(row: sa.Row[Any]) -> Instance:

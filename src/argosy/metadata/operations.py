@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from argosy.domain.errors import ArgosyError, InstanceBusy, NotFound
+from argosy.domain.errors import ArgosyError, InstanceBusy, InstanceProtected, NotFound
 from argosy.domain.instance import Instance
-from argosy.domain.operations import BREAKING, InstanceRequest, Operation, Request, State
-from argosy.metadata.events import Events
+from argosy.domain.operations import (
+    BREAKING,
+    Choice,
+    DeleteInstance,
+    InstanceRequest,
+    JournalEntry,
+    Operation,
+    Request,
+    State,
+)
+from argosy.metadata.events import Events, name_of
+from argosy.metadata.journals import Journal, chosen
 from argosy.metadata.queue import Queue
-from argosy.metadata.tables import instances, operations
+from argosy.metadata.tables import instances, operation_changes, operations
 
+# What is told to those who follow; details are for administrators who look.
+_TOLD = tuple(field.name for field in fields(Operation) if field.name != "error_details")
 _RUNNING = (State.QUEUED.value, State.RUNNING.value)
 
 
@@ -31,20 +45,25 @@ class Operations:
     def begin(self, instance: Instance, request: InstanceRequest, *, requested_by: str) -> None:
         """Claim the instance, write the operation down, enqueue its workflow: together or not at all.
 
-        Raises InstanceBusy when another operation came first.
+        Raises InstanceBusy when another operation came first, InstanceProtected when it must not be deleted.
         """
+        free = [
+            instances.c.id == instance.id,
+            instances.c.operation_id.is_(None),
+            instances.c.deleted_at.is_(None),
+        ]
+        if request.kind == DeleteInstance.kind:
+            free.append(sa.not_(instances.c.protected))
         claimed = self._connection.execute(
             sa.update(instances)
-            .where(
-                instances.c.id == instance.id,
-                instances.c.operation_id.is_(None),
-                instances.c.deleted_at.is_(None),
-            )
+            .where(*free)
             .values(
                 operation_id=request.operation_id, operation_kind=request.kind, updated_at=datetime.now(UTC)
             )
         )
         if claimed.rowcount != 1:
+            if request.kind == DeleteInstance.kind and self._is_protected(instance.id):
+                raise InstanceProtected(instance_id=instance.id)
             raise InstanceBusy(instance_id=instance.id, status="busy")
         self._enqueue(request, instance.project_id, instance.id, requested_by)
 
@@ -64,16 +83,18 @@ class Operations:
                 steps=0,
                 doing="waiting for a worker",
                 requested_by=requested_by,
+                instance_name=name_of(instance_id),
                 created_at=datetime.now(UTC),
             )
         )
+        self._tell(request.operation_id)
         self._events.add(project_id, instance_id, f"{request.kind}.requested", "requested", requested_by)
         self._queue.enqueue(self._connection, request)
 
     def progress(self, operation_id: str, step: int, steps: int, doing: str) -> None:
         """How far an operation is: step `step` of `steps`, and what it is doing, in words."""
         now = datetime.now(UTC)
-        self._connection.execute(
+        moved = self._connection.execute(
             sa.update(operations)
             .where(operations.c.id == operation_id, operations.c.state.in_(_RUNNING))
             .values(
@@ -84,11 +105,16 @@ class Operations:
                 started_at=sa.func.coalesce(operations.c.started_at, now),
             )
         )
+        if moved.rowcount == 1:
+            self._tell(operation_id)
 
     def say(self, operation_id: str, doing: str) -> None:
         """What a running operation is doing within its step."""
+        said = doing[:255]
         mine = sa.and_(operations.c.id == operation_id, operations.c.state == State.RUNNING.value)
-        self._connection.execute(sa.update(operations).where(mine).values(doing=doing[:255]))
+        news = sa.and_(mine, operations.c.doing != said)
+        if self._connection.execute(sa.update(operations).where(news).values(doing=said)).rowcount == 1:
+            self._tell(operation_id)
 
     def succeed(self, operation_id: str) -> None:
         """End an operation well and release its instance; a second call changes nothing."""
@@ -135,18 +161,43 @@ class Operations:
         return _operation(row)
 
     def page(
-        self, limit: int, *, instance_id: str | None = None, before: Operation | None = None
+        self,
+        limit: int,
+        *,
+        instance_id: str | None = None,
+        before: Operation | None = None,
+        choice: Choice | None = None,
     ) -> tuple[list[Operation], bool]:
         """Newest first, those older than `before`, and whether there are more."""
-        query = sa.select(operations).where(self._mine())
+        asked = choice or Choice(self._project_id, instance_id)
+        wanted = chosen(operations, asked, operations.c.state, operations.c.created_at)
+        query = sa.select(operations).where(*wanted)
         query = query.order_by(operations.c.created_at.desc(), operations.c.id.desc()).limit(limit + 1)
-        if instance_id is not None:
-            query = query.where(operations.c.instance_id == instance_id)
         if before is not None:
             older = sa.and_(operations.c.created_at == before.created_at, operations.c.id < before.id)
             query = query.where(sa.or_(operations.c.created_at < before.created_at, older))
         rows = self._connection.execute(query).all()
         return [_operation(row) for row in rows[:limit]], len(rows) > limit
+
+    @property
+    def journal(self) -> Journal:
+        """How those of all projects changed, in order."""
+        return Journal(self._connection, operation_changes, _entry, operation_changes.c.state)
+
+    def ended_before(self, before: datetime, at_most: int) -> list[str]:
+        """The ids of up to so many that ended earlier."""
+        query = sa.select(operations.c.id).where(operations.c.ended_at < before).limit(at_most)
+        return list(self._connection.execute(query).scalars())
+
+    def forget(self, operation_ids: Sequence[str]) -> None:
+        self._connection.execute(sa.delete(operations).where(operations.c.id.in_(operation_ids)))
+
+    def purge_changes(self, before: datetime, at_most: int) -> int:
+        """The same of what is told to those who follow. The newest stays, so that no id comes twice."""
+        ids = operation_changes.c.id
+        newest = sa.select(sa.func.max(ids)).scalar_subquery()
+        old = sa.select(ids).where(operation_changes.c.at < before, ids < newest).order_by(ids).limit(at_most)
+        return self._connection.execute(sa.delete(operation_changes).where(ids.in_(old))).rowcount
 
     def running(self) -> list[Operation]:
         """Those not ended, oldest first."""
@@ -168,8 +219,7 @@ class Operations:
         )
         if ended.rowcount != 1:
             return None
-        row = self._connection.execute(sa.select(operations).where(operations.c.id == operation_id)).one()
-        operation = _operation(row)
+        operation = self._tell(operation_id)
         if operation.state is State.SUCCEEDED:
             self._events.add(
                 operation.project_id,
@@ -179,6 +229,26 @@ class Operations:
                 "taskmanager",
             )
         return operation
+
+    def _tell(self, operation_id: str) -> Operation:
+        """Write down, for those who follow, how an operation is now."""
+        row = self._connection.execute(sa.select(operations).where(operations.c.id == operation_id)).one()
+        operation = _operation(row)
+        self._connection.execute(
+            sa.insert(operation_changes).values(
+                project_id=operation.project_id,
+                instance_id=operation.instance_id,
+                at=datetime.now(UTC),
+                kind=operation.kind,
+                state=operation.state.value,
+                operation={key: _written(getattr(operation, key)) for key in _TOLD},
+            )
+        )
+        return operation
+
+    def _is_protected(self, instance_id: str) -> bool:
+        query = sa.select(instances.c.protected).where(instances.c.id == instance_id)
+        return bool(self._connection.execute(query).scalar())
 
     def _release(self, operation_id: str, **values: Any) -> None:
         self._connection.execute(
@@ -212,4 +282,17 @@ def _operation(row: sa.Row[Any]) -> Operation:
         error_code=row.error_code,
         error=row.error,
         error_details=row.error_details,
+        instance_name=row.instance_name,
     )
+
+
+def _written(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _entry(row: sa.Row[Any]) -> JournalEntry:
+    told = dict(row.operation)
+    for key in ("created_at", "started_at", "ended_at"):
+        told[key] = datetime.fromisoformat(told[key]) if told[key] else None
+    operation = Operation(**{**told, "state": State(told["state"])})
+    return JournalEntry(row.id, row.project_id, row.instance_id, row.at, row.kind, row.state, operation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from dbos import DBOSClient
 
@@ -36,6 +38,10 @@ class Queue:
     def cancel(self, operation_id: str) -> None:
         """Keep a workflow from taking another step."""
         self._client.cancel_workflow(operation_id)
+
+    def forget(self, operation_ids: Sequence[str]) -> None:
+        """Remove what is known of the workflows of operations that ended long ago."""
+        self._client.delete_workflows(list(operation_ids))
 
     def close(self) -> None:
         self._client.destroy()

@@ -106,6 +106,8 @@ operations = Table(
     Column("steps", Integer, nullable=False, default=0),
     Column("doing", String(255), nullable=False, default=""),
     Column("requested_by", String(255), nullable=False),
+    # As it was called then: history outlives its instance.
+    Column("instance_name", String(255)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
@@ -114,6 +116,19 @@ operations = Table(
     Column("error_details", Text),
     Index("ix_operations_project_id_created_at", "project_id", "created_at"),
     Index("ix_operations_instance_id_created_at", "instance_id", "created_at"),
+)
+
+# Each state that an operation was in, in order, for those who follow; kept for a while.
+operation_changes = Table(
+    "operation_changes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("project_id", String(64), nullable=False),
+    Column("instance_id", String(36)),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("operation", JSON, nullable=False),
 )
 
 events = Table(
@@ -126,6 +141,7 @@ events = Table(
     Column("kind", String(64), nullable=False),
     Column("message", Text, nullable=False),
     Column("actor", String(255), nullable=False),
+    Column("instance_name", String(255)),
     Index("ix_events_project_id_id", "project_id", "id"),
     Index("ix_events_instance_id_id", "instance_id", "id"),
 )

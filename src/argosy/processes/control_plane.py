@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ class ControlPlane:
 
     def task_manager(self) -> Any:
         from argosy.taskmanager.main import TaskManager
-        from argosy.taskmanager.parts import Parts
+        from argosy.taskmanager.parts import Parts, Retention
 
+        kept = self.settings.retention
         host, port = self.settings.conductor_listen
         platform = self.platform()
         platform.warm_up()
@@ -104,6 +106,11 @@ class ControlPlane:
             database=self.database,
             seal=self.seal,
             conductor_url=f"https://{host}:{port}",
+            retention=Retention(
+                deleted_instances=timedelta(days=kept.deleted_instances_days),
+                operations=timedelta(days=kept.operations_days),
+                events=timedelta(days=kept.events_days),
+            ),
         )
         workers, poll_s = self.settings.taskmanager.workers, self.settings.taskmanager.poll_s
         return TaskManager(parts, workers=workers, poll_s=poll_s)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from argosy.metadata.sealing import Seal
 from argosy.metadata.store import Store
 from argosy.platforms.base import Platform
 from argosy.rpc.certificates import Authority
 from argosy.rpc.client import Guests
+
+
+@dataclass(frozen=True)
+class Retention:
+    """For how long it is known what was."""
+
+    deleted_instances: timedelta = timedelta(days=30)
+    operations: timedelta = timedelta(days=90)
+    events: timedelta = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,7 @@ class Parts:
     database: Authority
     seal: Seal
     conductor_url: str
+    retention: Retention = Retention()
 
 
 _installed: list[Parts] = []

@@ -10,19 +10,24 @@ from dbos import DBOS
 
 from argosy.domain.errors import ArgosyError, Failed
 from argosy.domain.operations import CreateInstance, DeleteInstance
+from argosy.taskmanager import retention
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import images
 
 log = structlog.get_logger()
 
 EVERY_S = 2.0
+SELDOM = 300  # turns: every ten minutes
 _DEAD = {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 
 
 def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
+    turn = 0
     while not ended.wait(EVERY_S):
-        for sweep in (boot_dead_guests, release_orphaned_claims, images.publish):
+        seldom = (forget_what_is_old,) if turn % SELDOM == 0 else ()
+        turn += 1
+        for sweep in (boot_dead_guests, release_orphaned_claims, images.publish, *seldom):
             try:
                 sweep()
             except Exception:
@@ -55,6 +60,10 @@ def boot_dead_guests() -> None:
                         "The guest had died and was booted again.",
                         "taskmanager",
                     )
+
+
+def forget_what_is_old() -> None:
+    retention.forget_what_is_old(parts().store, parts().retention)
 
 
 def release_orphaned_claims() -> None:

@@ -8,7 +8,7 @@ import re
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictInt, StrictStr
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
@@ -17,8 +17,16 @@ from argosy.api.v1.bodies import AccessBody, Body, DatabaseBody, Name, Reference
 from argosy.api.v1.datastores import find_datastore
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
-from argosy.domain.errors import Failed, Invalid, NotFound, OverLimit, Unsupported
-from argosy.domain.instance import Flavor, Instance, check_flavor_holds, check_name
+from argosy.domain.errors import Failed, InstanceNotFound, Invalid, NotFound, OverLimit, Unsupported
+from argosy.domain.instance import (
+    TAGS_MAX,
+    Flavor,
+    Instance,
+    check_flavor_holds,
+    check_name,
+    check_tag_key,
+    check_tags,
+)
 from argosy.domain.operations import CreateInstance, DeleteInstance
 from argosy.metadata.store import Transaction
 
@@ -96,6 +104,9 @@ class NewInstance(Body):
     slave_of: Reference | None = None
     replica_count: Annotated[StrictInt, Field(ge=1, le=3)] | None = None
     modules: Annotated[list[ModuleBody], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
+    # Ours.
+    tags: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+    protected: StrictBool = False
 
 
 class CreateBody(Body):
@@ -117,9 +128,14 @@ class UpdateBody(Body):
     instance: Changes
 
 
-@router.get("/instances", response_model=shapes.Instances, responses=faults(400), openapi_extra=shapes.PAGED)
+@router.get(
+    "/instances", response_model=shapes.Instances, responses=faults(400), openapi_extra=shapes.PAGED_INSTANCES
+)
 def list_instances(call: Asked) -> dict[str, Any]:
-    """The project's instances, up to 20 a page, newest first within it."""
+    """The project's instances, up to 20 a page, newest first within it.
+
+    `tag` chooses those with a tag. With `deleted=true` those that were deleted, deleted last first.
+    """
     call.allow("instance:index")
     return _page(call, detailed=False)
 
@@ -128,7 +144,7 @@ def list_instances(call: Asked) -> dict[str, Any]:
     "/instances/detail",
     response_model=shapes.DetailedInstances,
     responses=faults(400),
-    openapi_extra=shapes.PAGED,
+    openapi_extra=shapes.PAGED_INSTANCES,
 )
 def list_instances_in_detail(call: Asked) -> dict[str, Any]:
     """The same with everything that is known of each."""
@@ -136,13 +152,19 @@ def list_instances_in_detail(call: Asked) -> dict[str, Any]:
     return _page(call, detailed=True)
 
 
-@router.get("/instances/{instance_id}", response_model=shapes.ShownInstance, responses=faults(404))
+@router.get(
+    "/instances/{instance_id}",
+    response_model=shapes.ShownInstance,
+    responses=faults(404),
+    openapi_extra=shapes.DELETED,
+)
 def show_instance(call: Asked, instance_id: str) -> dict[str, Any]:
-    """An instance, and what is going on with it."""
+    """An instance, and what is going on with it; with `deleted=true` also one that was deleted."""
     call.allow("instance:show")
     check_instance_id(instance_id)
     with call.read() as tx:
-        instance = tx.instances.get(instance_id)
+        find = tx.instances.get_or_deleted if call.asks_whether("deleted") else tx.instances.get
+        instance = find(instance_id)
         operation = tx.operations.get(instance.operation_id) if instance.operation_id else None
     return {"instance": views.instance_detail(call, instance, call.datastore_of(instance), operation)}
 
@@ -162,6 +184,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     asked = body.instance
     _refuse_what_is_not_there(asked)
     check_name(asked.name)
+    tags = check_tags(asked.tags, "instance.tags")
     datastore, version = _datastore(call, asked.datastore or DatastoreBody())
     databases = [database.to_domain() for database in asked.databases]
     users = [user.to_domain() for user in asked.users]
@@ -193,6 +216,8 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             created_at=call.now,
             updated_at=call.now,
             access=_access(asked.access),
+            tags=tags,
+            protected=asked.protected,
         )
         tx.instances.add(instance)
         request = CreateInstance(
@@ -243,6 +268,8 @@ def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
 def delete_instance(call: Asked, instance_id: str) -> None:
     """Begin to delete; the instance shows SHUTDOWN and then is not found. One being made is left alone (422).
 
+    One that is protected is refused (403), also to administrators.
+
     An operation under way is given up for it, as deletion is allowed in any other state (contract 2.1).
     """
     call.allow("instance:delete")
@@ -265,19 +292,43 @@ def delete_instance(call: Asked, instance_id: str) -> None:
 
 def _held_by(call: Call, instance_id: str) -> tuple[str | None, str | None]:
     instance = call.instance(instance_id)
+    instance.check_not_protected()
     return instance.operation_id, instance.operation_kind
 
 
 def _page(call: Call, *, detailed: bool) -> dict[str, Any]:
-    limit = call.limit()
+    limit, tags = call.limit(), _tags_asked(call)
+    deleted = call.asks_whether("deleted") is True
     with call.read_project() as tx:
-        page, more = tx.instances.page(limit, call.marker)
+        if deleted:
+            try:
+                page, more = tx.instances.page_of_deleted(limit, call.marker, tags)
+            except InstanceNotFound as error:
+                raise Invalid(
+                    "Validation error: marker must be the id of an instance that was deleted."
+                ) from error
+        else:
+            page, more = tx.instances.page(limit, call.marker, tags)
     view = views.instance_detail if detailed else views.instance_summary
-    newest_first = sorted(page, key=lambda instance: instance.created_at, reverse=True)
+    newest_first = page if deleted else sorted(page, key=lambda one: one.created_at, reverse=True)
     answer: dict[str, Any] = {"instances": [view(call, one, call.datastore_of(one)) for one in newest_first]}
     if more:
         answer["links"] = call.next_link(page[-1].id)
     return answer
+
+
+def _tags_asked(call: Call) -> dict[str, str | None]:
+    """Each `tag` of the query, `key=value`, or `key` for any value. Raises Invalid."""
+    asked = list(dict.fromkeys(call.asks_all("tag")))
+    if len(asked) > TAGS_MAX:
+        raise Invalid(f"Validation error: tag may be given {TAGS_MAX} times at most.")
+    tags: dict[str, str | None] = {}
+    for one in asked:
+        key, equals, value = one.partition("=")
+        if check_tag_key(key, "tag") in tags:
+            raise Invalid(f"Validation error: tag: an instance has one value of {key!r}: name it once.")
+        tags[key] = value if equals else None
+    return tags
 
 
 def _refuse_what_is_not_there(asked: NewInstance) -> None:

@@ -19,6 +19,20 @@ PAGED: dict[str, Any] = {"parameters": _PAGE}
 PAGED_OF_INSTANCE: dict[str, Any] = {
     "parameters": [*_PAGE, _parameter("instance_id", "Those of this instance alone.", type="string")]
 }
+_DELETED = _parameter("deleted", "`true` for those that were deleted.", type="string", enum=["true", "false"])
+PAGED_INSTANCES: dict[str, Any] = {
+    "parameters": [
+        *_PAGE,
+        _parameter(
+            "tag",
+            "`key=value`, or `key` for any value; repeated, those that have all.",
+            type="array",
+            items={"type": "string"},
+        ),
+        _DELETED,
+    ]
+}
+DELETED: dict[str, Any] = {"parameters": [_DELETED]}
 IDEMPOTENT: dict[str, Any] = {
     "parameters": [
         {
@@ -78,6 +92,7 @@ class FaultOfInstance(BaseModel):
 class Operation(BaseModel):
     id: str
     instance_id: str | None
+    instance_name: str | None = Field(description="As it was called then.")
     kind: str
     state: str
     step: int
@@ -91,11 +106,22 @@ class Operation(BaseModel):
     error: str | None
 
 
+class Tags(BaseModel):
+    tags: dict[str, str]
+
+
+class Protection(BaseModel):
+    protected: bool
+
+
 class Beyond(BaseModel):
     """What Trove never told."""
 
     port: int
     meaning: str
+    protected: bool
+    tags: dict[str, str]
+    deleted: str | None = Field(default=None, description="When it was deleted.")
     operation: Operation | None = None
     name: str | None = Field(default=None, description="The platform.")
     limits: dict[str, str] | None = None
@@ -353,6 +379,7 @@ class ShownOperation(BaseModel):
 class Event(BaseModel):
     id: int
     instance_id: str | None
+    instance_name: str | None = Field(description="As it was called then.")
     at: str
     kind: str
     message: str

@@ -76,9 +76,13 @@ def instance_detail(
     view["argosy"] = {
         "port": datastore.port,
         "meaning": instance.shown(call.now).meaning,
+        "protected": instance.protected,
+        "tags": instance.tags,
         "operation": None if operation is None else operation_view(operation),
         **instance.platform,
     }
+    if instance.deleted_at is not None:
+        view["argosy"]["deleted"] = date(instance.deleted_at)
     return view
 
 
@@ -86,6 +90,7 @@ def operation_view(operation: Operation) -> dict[str, Any]:
     return {
         "id": operation.id,
         "instance_id": operation.instance_id,
+        "instance_name": operation.instance_name,
         "kind": operation.kind,
         "state": operation.state.value,
         "step": operation.step,
@@ -104,6 +109,7 @@ def event_view(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "instance_id": event.instance_id,
+        "instance_name": event.instance_name,
         "at": date(event.at),
         "kind": event.kind,
         "message": event.message,

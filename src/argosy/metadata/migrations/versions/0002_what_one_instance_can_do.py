@@ -25,6 +25,24 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("growing_to_memory_mb", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("require_tls", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch_op.create_index("ix_instances_configuration_id", ["configuration_id"], unique=False)
+    for history in ("operations", "events"):
+        with op.batch_alter_table(history, schema=None) as batch_op:
+            batch_op.add_column(sa.Column("instance_name", sa.String(length=255), nullable=True))
+        op.execute(
+            f"update {history} set instance_name = "  # noqa: S608 - the tables named above
+            f"(select name from instances where instances.id = {history}.instance_id)"
+        )
+    op.create_table(
+        "operation_changes",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("instance_id", sa.String(length=36), nullable=True),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("operation", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_operation_changes")),
+    )
     op.create_table(
         "parameters",
         sa.Column("datastore", sa.String(length=64), nullable=False),
