@@ -20,6 +20,7 @@ from argosy.api.parts import Parts
 from argosy.api.v1 import (
     actions,
     databases,
+    datastore_versions,
     datastores,
     flavors,
     instances,
@@ -50,6 +51,7 @@ RESOURCES = (
     images,
     certificates,
     management,
+    datastore_versions,
     later,
 )
 VERSION = {"id": "v1.0", "status": "CURRENT", "updated": "2012-08-01T00:00:00Z"}

@@ -104,7 +104,12 @@ class Call:
             raise
 
     def datastore_of(self, instance: Instance) -> Datastore:
-        return catalog.datastores()[instance.datastore]
+        try:
+            return catalog.datastores()[instance.datastore]
+        except KeyError:
+            # Another process has only just offered it.
+            catalog.changed()
+            return catalog.datastores()[instance.datastore]
 
     def links(self, collection: str, identity: str) -> list[dict[str, str]]:
         quoted = quote(identity, safe="")

@@ -14,7 +14,10 @@ from argosy.rpc.client import Guests
 
 @dataclass(frozen=True)
 class Parts:
-    """`public_endpoint` is what clients are told, None for what each request was sent to; sizes in GB."""
+    """`public_endpoint` is what clients are told, None for what each request was sent to; sizes in GB.
+
+    `pulls_from_debian` says whether versions that operators make can be had at all.
+    """
 
     store: Store
     identity: Identity
@@ -27,3 +30,4 @@ class Parts:
     default_datastore: str
     max_volume_gb: int
     database_ca: str
+    pulls_from_debian: bool

@@ -78,17 +78,34 @@ class WheelSource:
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a datastore; `sources` in order of preference."""
+    """One version of a datastore; `sources` in order of preference.
+
+    One that an operator made has an id, a number and tags of its own, and is `like` one of the catalog: the
+    engine drives it as that.
+    """
 
     datastore: str
     name: str
     sources: tuple[DebianSource | WheelSource, ...]
     min_memory_mb: int = 64
     active: bool = True
+    like: str | None = None
+    own_id: str | None = None
+    number: str | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        return str(uuid.uuid5(_NAMESPACE, f"{self.datastore}/{self.name}"))
+        return self.own_id or str(uuid.uuid5(_NAMESPACE, f"{self.datastore}/{self.name}"))
+
+    @property
+    def series(self) -> str:
+        """The version of the catalog it is, or is like: what engines know it by."""
+        return self.like or self.name
+
+    @property
+    def debian(self) -> tuple[DebianSource, ...]:
+        return tuple(source for source in self.sources if isinstance(source, DebianSource))
 
 
 @dataclass(frozen=True)
@@ -108,7 +125,11 @@ class Image:
 
 @dataclass(frozen=True)
 class Datastore:
-    """What a user picks. `engine` is the package under `engines/` that drives it."""
+    """What a user picks. `engine` is the package under `engines/` that drives it.
+
+    `manager` is the datastore of the catalog it is, or was made like. `default_version` is empty when none is.
+    One that was removed is known for the instances there once were.
+    """
 
     name: str
     title: str
@@ -123,6 +144,8 @@ class Datastore:
     user_hosts: bool = False
     root_name: str = "root"
     guarantees: tuple[str, ...] = field(default=())
+    manager: str = ""
+    removed: bool = False
 
     @property
     def id(self) -> str:

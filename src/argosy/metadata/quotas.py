@@ -13,10 +13,8 @@ import sqlalchemy as sa
 
 from argosy.domain.instance import Instance
 from argosy.domain.quotas import Quota, check
+from argosy.metadata import locks
 from argosy.metadata.tables import flavors, instances, quotas
-
-# Keeps our advisory locks apart from anybody else's in the same database.
-_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:project_id, 7760))")
 
 
 def _larger(stored: sa.Column[Any], growing_to: sa.Column[Any]) -> sa.ColumnElement[Any]:
@@ -76,7 +74,7 @@ class Quotas:
         `wanted` is by resource, such as `instances=1, ram=512, volumes=5`. Nothing is ever given back: what is
         deleted is not counted any more.
         """
-        self._lock(project_id)
+        locks.hold(self._connection, f"quotas of {project_id}")
         check(self.of(project_id), wanted)
 
     def grow(self, instance: Instance, *, memory_mb: int | None = None, volume_gb: int | None = None) -> None:
@@ -84,7 +82,7 @@ class Quotas:
 
         It is counted at the larger of both sizes until its operation ends, however that ends.
         """
-        self._lock(instance.project_id)
+        locks.hold(self._connection, f"quotas of {instance.project_id}")
         stored = self._connection.execute(
             sa.select(instances.c.volume_gb, flavors.c.memory_mb)
             .select_from(instances.outerjoin(flavors, flavors.c.id == instances.c.flavor_id))
@@ -101,7 +99,3 @@ class Quotas:
         self._connection.execute(
             sa.update(instances).where(instances.c.id == instance.id).values(**growing_to)
         )
-
-    def _lock(self, project_id: str) -> None:
-        if self._connection.dialect.name == "postgresql":
-            self._connection.execute(_LOCK, {"project_id": project_id})

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from argosy.domain import quotas
+from argosy.metadata.datastore_versions import DatastoreVersions
 from argosy.metadata.events import Events
 from argosy.metadata.flavors import Flavors
 from argosy.metadata.idempotency import IdempotentRequests
@@ -27,6 +28,7 @@ class Transaction:
         self, connection: sa.Connection, project_id: str | None, queue: Queue, limits: Mapping[str, int]
     ) -> None:
         self.connection = connection
+        self.datastore_versions = DatastoreVersions(connection)
         self.events = Events(connection, project_id)
         self.flavors = Flavors(connection)
         self.idempotent_requests = IdempotentRequests(connection, project_id)

@@ -233,6 +233,25 @@ quotas = Table(
     Column("hard_limit", Integer, nullable=False),
 )
 
+# What operators made of the catalog's versions: see domain.versions.
+datastore_versions = Table(
+    "datastore_versions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("datastore", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("manager", String(64), nullable=False),
+    Column("series", String(64)),
+    Column("number", String(64)),
+    Column("suite", String(64), nullable=False),
+    Column("packages", JSON, nullable=False),
+    Column("image_tags", JSON, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("is_default", Boolean),
+    Column("deleted", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
 # How much of each log of an instance is in the object store.
 instance_logs = Table(
     "instance_logs",

@@ -11,6 +11,7 @@ from typing import Any
 from argosy import catalog
 from argosy.domain.datastore import Version
 from argosy.domain.instance import Flavor
+from argosy.domain.versions import Offer
 from argosy.files import write_file
 from argosy.metadata.accounts import Accounts
 from argosy.metadata.migrations import migrate
@@ -39,6 +40,7 @@ class ControlPlane:
             os.close(os.open(home / "argosy.db", os.O_CREAT | os.O_RDWR, 0o600))
         self.store = Store(settings.database_url, settings.quotas.model_dump())
         migrate(self.store.engine, self.store.url)
+        catalog.lay_over(self._offers)
         self.seal = Seal.open_file(self._secrets / "seal.key")
         self.control = Authority.open(self._secrets, "control")
         self.database = Authority.open(self._secrets, "database")
@@ -87,6 +89,7 @@ class ControlPlane:
                 default_datastore=api.default_datastore,
                 max_volume_gb=api.max_volume_gb,
                 database_ca=self.database.certificate,
+                pulls_from_debian="debian" in self.settings.local.image_sources,
             )
         )
 
@@ -114,6 +117,10 @@ class ControlPlane:
         )
         workers, poll_s = self.settings.taskmanager.workers, self.settings.taskmanager.poll_s
         return TaskManager(parts, workers=workers, poll_s=poll_s)
+
+    def _offers(self) -> list[Offer]:
+        with self.store.read() as tx:
+            return tx.datastore_versions.all()
 
     def platform(self) -> LocalPlatform:
         return local_platform(self.settings)

@@ -10,9 +10,10 @@ from argosy.api.call import Asked, Call
 from argosy.api.route import faults, resource
 from argosy.api.v1 import shapes
 from argosy.api.v1.flavors import flavor_view
-from argosy.domain.datastore import Datastore, DebianSource, Version
+from argosy.domain.datastore import Datastore, Version
 from argosy.domain.errors import Invalid, NotFound
 from argosy.domain.instance import Flavor
+from argosy.domain.versions import Offer, offered
 
 router = resource("datastores")
 
@@ -22,19 +23,23 @@ _BY_ID = "/datastores/versions/{version_id}"
 
 def find_datastore(name_or_id: str) -> Datastore:
     """Raises NotFound."""
-    for datastore in catalog.datastores().values():
+    there = _there()
+    for datastore in there:
         if name_or_id in (datastore.name, datastore.id):
             return datastore
-    raise NotFound(
-        f"Datastore {name_or_id[:255]!r} cannot be found: choose one of {', '.join(catalog.datastores())}."
-    )
+    names = ", ".join(datastore.name for datastore in there)
+    raise NotFound(f"Datastore {name_or_id[:255]!r} cannot be found: choose one of {names}.")
+
+
+def _there() -> list[Datastore]:
+    return [datastore for datastore in catalog.datastores().values() if not datastore.removed]
 
 
 @router.get("/datastores", response_model=shapes.Datastores, responses=faults())
 def list_datastores(call: Asked) -> dict[str, Any]:
-    """The datastores there are, with the versions that can be had."""
+    """The datastores there are, with the versions that can be had; for an administrator, all."""
     call.allow("datastore:index")
-    shown = [one for one in catalog.datastores().values() if _versions(call, one)]
+    shown = [one for one in _there() if _versions(call, one) or call.caller.is_admin]
     return {"datastores": [_view(call, one, _versions(call, one)) for one in shown]}
 
 
@@ -72,10 +77,18 @@ def show_datastore(call: Asked, datastore: str) -> dict[str, Any]:
 
 @router.delete("/datastores/{datastore}", status_code=202, responses=faults(400, 404))
 def delete_datastore(call: Asked, datastore: str) -> None:
-    """Refused while it has versions, and those of the catalog stay: 400."""
+    """Take away a datastore that has no versions any more: 400 while it has."""
     call.allow("datastore:delete")
-    found = find_datastore(datastore)
-    raise Invalid(f"Datastore {found.name} has versions: {', '.join(one.name for one in found.versions)}.")
+    with call.write() as tx:
+        tx.datastore_versions.hold()
+        found = offered(catalog.files(), tx.datastore_versions.all()).get(find_datastore(datastore).name)
+        if found is None:
+            return
+        if found.versions:
+            names = ", ".join(one.name for one in found.versions)
+            raise Invalid(f"Datastore {found.name} has versions: delete them first ({names}).")
+        tx.datastore_versions.put(Offer(found.id, found.name, "", found.manager, deleted=True))
+    catalog.changed()
 
 
 @router.get("/datastores/{datastore}/versions", response_model=shapes.Versions, responses=faults(404))
@@ -149,11 +162,19 @@ def _version(datastore: str, name_or_id: str) -> tuple[Datastore, Version]:
 
 
 def _version_by_id(version_id: str) -> tuple[Datastore, Version]:
-    for datastore in catalog.datastores().values():
+    for datastore in _there():
         for version in datastore.versions:
             if version.id == version_id:
                 return datastore, version
     raise NotFound(f"Datastore version {version_id[:255]!r} cannot be found.")
+
+
+def made_from(version: Version) -> tuple[list[str], list[str]]:
+    """The Debian packages of a version, and its tags, of which one is their suite."""
+    if not version.debian:
+        return [], list(version.tags)
+    source = version.debian[0]
+    return list(source.packages), list(version.tags) or [source.suite]
 
 
 def _is_uuid(text: str) -> bool:
@@ -181,9 +202,9 @@ def _view(call: Call, datastore: Datastore, versions: list[Version]) -> dict[str
             "guarantees": list(datastore.guarantees),
         },
     }
-    default = datastore.version(datastore.default_version)
-    if default in versions:
-        view["default_version"] = default.id
+    for version in versions:
+        if version.name == datastore.default_version and version.active:
+            view["default_version"] = version.id
     return view
 
 
@@ -195,17 +216,16 @@ def _short_version_view(call: Call, version: Version) -> dict[str, Any]:
     view: dict[str, Any] = {
         "id": version.id,
         "name": version.name,
-        "version": version.name,
+        "version": version.number or version.name,
         "links": call.links("datastores/versions", version.id),
     }
     if call.caller.is_admin:
-        source = version.sources[0] if version.sources else None
-        packages = source.packages if isinstance(source, DebianSource) else ()
+        packages, tags = made_from(version)
         view |= {
             "active": version.active,
             "packages": ", ".join(packages),
             "image": None,
-            "image_tags": [],
+            "image_tags": tags,
             "registry_ext": None,
             "repl_strategy": None,
         }

@@ -203,6 +203,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
         made = tx.idempotent_requests.find(key, fingerprint) if key else None
         if made is not None:
             return {"instance": views.instance_detail(call, tx.instances.get(made), datastore)}
+        tx.datastore_versions.check_offered(datastore.name, version.name)
         flavor = _flavor(tx, asked, datastore, version)
         tx.quotas.take(call.project_id, instances=1, ram=flavor.memory_mb, volumes=volume_gb)
         instance = Instance(
@@ -381,6 +382,8 @@ def _datastore(call: Call, asked: DatastoreBody) -> tuple[Datastore, Version]:
                 raise Invalid(f"Version {wanted} of {datastore.name} is not offered any more.")
             return datastore, version
     offered = ", ".join(version.name for version in datastore.versions if version.active)
+    if not wanted:
+        raise Invalid(f"Datastore {datastore.name} has no default version: name one of {offered}.")
     raise Invalid(f"Datastore {datastore.name} has no version {wanted[:255]!r}: choose one of {offered}.")
 
 

@@ -36,12 +36,6 @@ _SINGLE = {
     "/modules/{one}/instances": (["GET", "PUT"], "module:instances", "Module"),
 }
 _MANAGEMENT = {
-    "/mgmt/datastore-versions": (["GET", "POST"], "mgmt:datastore_version:index", "Managing versions is"),
-    "/mgmt/datastore-versions/{one}": (
-        ["GET", "PATCH", "DELETE"],
-        "mgmt:datastore_version:show",
-        "Managing versions is",
-    ),
     "/mgmt/datastores/versions/{one}/parameters": (
         ["GET", "POST"],
         "mgmt:configuration_parameter:index",

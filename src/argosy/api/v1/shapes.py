@@ -294,6 +294,30 @@ class ShownDatastore(BaseModel):
     datastore: Datastore
 
 
+class ManagedVersion(BaseModel):
+    id: str
+    name: str
+    version: str
+    datastore_id: str
+    datastore_name: str
+    datastore_manager: str
+    image: None = None
+    image_tags: list[str]
+    packages: list[str]
+    active: bool
+    default: bool
+    registry_ext: None = None
+    repl_strategy: None = None
+
+
+class ManagedVersions(BaseModel):
+    versions: list[ManagedVersion]
+
+
+class ShownManagedVersion(BaseModel):
+    version: ManagedVersion
+
+
 class Versions(BaseModel):
     versions: list[Version]
 

@@ -189,7 +189,7 @@ class LocalServers:
         GuestConfig(
             instance_id=request.instance_id,
             engine=request.engine,
-            version=request.version.name,
+            version=request.version.series,
             address=address,
             port=request.port,
             memory_mb=request.flavor.memory_mb,

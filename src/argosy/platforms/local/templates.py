@@ -33,7 +33,7 @@ def template_builder(
         # -P: nothing is imported from whatever directory the control plane was started in.
         argv = [
             str(python), "-P", "-m", "argosy.agent.template",
-            "--engine", engine_of(version), "--version", version.name,
+            "--engine", engine_of(version), "--version", version.series,
             "--bundle", str(bundle), "--template", str(template),
         ]  # fmt: skip
         if account is not None:

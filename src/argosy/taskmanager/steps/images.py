@@ -29,7 +29,7 @@ def wait_until_ready(
 def ask_for(operation_id: str, datastore: str, version: str) -> ImageState:
     """Begin the pull unless the software is ready; a pull that failed earlier is tried again."""
     images = parts().platform.images
-    wanted = catalog.datastores()[datastore].version(version)
+    _, wanted = catalog.version(datastore, version)
     if images.state(wanted).phase is not ImagePhase.READY:
         images.begin(wanted)
     return _shown(operation_id, images.state(wanted))
@@ -38,7 +38,7 @@ def ask_for(operation_id: str, datastore: str, version: str) -> ImageState:
 @DBOS.step(name="images.look_at")
 def look_at(operation_id: str, datastore: str, version: str) -> ImageState:
     images = parts().platform.images
-    wanted = catalog.datastores()[datastore].version(version)
+    _, wanted = catalog.version(datastore, version)
     state = images.state(wanted)
     if state.phase is ImagePhase.ABSENT:
         # The process that was pulling it is gone.

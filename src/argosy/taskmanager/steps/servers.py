@@ -45,14 +45,14 @@ def _request(instance_id: str, address: str) -> ServerRequest:
     with own.store.read() as tx:
         instance = tx.instances.get(instance_id)
         flavor = tx.flavors.get(instance.flavor_id)
-    datastore = catalog.datastores()[instance.datastore]
+    datastore, version = catalog.version(instance.datastore, instance.version)
     identity = own.control.issue(
         common_name=peers.guest(instance_id), addresses=[address], client=True, server=True
     )
     shown = own.database.issue(common_name=address, addresses=[address], server=True)
     return ServerRequest(
         instance_id=instance_id,
-        version=datastore.version(instance.version),
+        version=version,
         engine=datastore.engine,
         port=datastore.port,
         flavor=flavor,

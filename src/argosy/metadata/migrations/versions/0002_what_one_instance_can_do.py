@@ -94,6 +94,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "resource", name=op.f("pk_quotas")),
     )
     op.create_table(
+        "datastore_versions",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("datastore", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("manager", sa.String(length=64), nullable=False),
+        sa.Column("series", sa.String(length=64), nullable=True),
+        sa.Column("number", sa.String(length=64), nullable=True),
+        sa.Column("suite", sa.String(length=64), nullable=False),
+        sa.Column("packages", sa.JSON(), nullable=False),
+        sa.Column("image_tags", sa.JSON(), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
+        sa.Column("is_default", sa.Boolean(), nullable=True),
+        sa.Column("deleted", sa.Boolean(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_datastore_versions")),
+    )
+    op.create_table(
         "instance_logs",
         sa.Column("instance_id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
