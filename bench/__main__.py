@@ -1,4 +1,4 @@
-"""`python -m bench [create] [api] [memory] [parameters] [--quick]`."""
+"""`python -m bench [create] [api] [memory] [parameters] [downtime] [--quick]`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 import sys
 import time
 
-from bench import api, create, memory, parameters, report
+from bench import api, create, downtime, memory, parameters, report
 
 BENCHMARKS = {
     "create": create.measure,
     "api": api.measure,
     "memory": memory.measure,
     "parameters": parameters.measure,
+    "downtime": downtime.measure,
 }
 
 

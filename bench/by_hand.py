@@ -376,6 +376,9 @@ class MariaDbScript(Script):
 
 class ValkeyScript(Script):
     def command(self) -> Sequence[str | Path]:
+        accounts = self.data / "users.acl"
+        if not accounts.exists():
+            self.file(accounts, f"user default on >{self.password} ~* &* +@all\n")
         configuration = self.file(
             self.place / "server.conf",
             _lines(
@@ -388,7 +391,7 @@ class ValkeyScript(Script):
                     "tls-ca-cert-file": self.door.ca,
                     "tls-auth-clients": "no",
                     "unixsocket": self.socket_directory / "s",
-                    "requirepass": self.password,
+                    "aclfile": accounts,
                     "dir": self.data,
                     "maxmemory": f"{self.memory_mb * 3 // 4}mb",
                     "appendonly": "yes",
@@ -428,6 +431,7 @@ class ValkeyScript(Script):
         rules = ("on", f">{self.door.password}", "~*", "&*", "+@all")
         with self._connected() as connection:
             clients.valkey_one(connection, "ACL", "SETUSER", self.door.user, *rules)
+            clients.valkey_one(connection, "ACL", "SAVE")
 
     def ask_as_user(self) -> None:
         clients.ask_valkey(self.door)
