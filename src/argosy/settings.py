@@ -45,6 +45,9 @@ class ApiSettings(BaseModel):
     region: str = "RegionOne"
     max_volume_gb: int = Field(default=1000, ge=1)
     default_datastore: str = "postgresql"
+    max_streams: int = Field(default=200, ge=0)
+    max_streams_per_project: int = Field(default=20, ge=0)
+    stream_heartbeat_s: float = Field(default=10, gt=0)
 
 
 class ConductorSettings(BaseModel):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.support.command_line import CommandLine
+from tests.support.server import Server, wait_until
 
 
 def test_an_instance_is_stopped_and_started(argosy: CommandLine) -> None:
@@ -39,3 +42,40 @@ def test_a_protected_instance_is_deleted_after_it_is_unprotected(argosy: Command
     assert gone[0]["id"] in shown
     assert "DELETED" in shown
     assert argosy("show", "never", "--deleted", code=3).err
+
+
+def test_history_is_followed_live_through_a_restart_of_the_server(
+    server: Server, argosy: CommandLine
+) -> None:
+    with argosy.running("operations", "--follow", "--json", "-n", "1") as operations:
+        with argosy.running("events", "--follow", "--kind", "instance.create.succeeded", "-n", "1") as events:
+            argosy("create", "live", "--datastore", "valkey", "-q")
+            wait_until("the create is told", lambda: "live  instance.create.succeeded" in events.out())
+        server.kill("api")
+        server.start()
+        argosy("delete", "live", "-q")
+
+        def deleted() -> bool:
+            told = [json.loads(line) for line in operations.out().splitlines()]
+            return any(
+                (one["instance_name"], one["kind"]) == ("live", "instance.delete") for one in told
+            ) and (told[-1]["state"] == "succeeded")
+
+        wait_until("the deletion is told", deleted)
+    told = [json.loads(line) for line in operations.out().splitlines()]
+    mine = [(one["kind"], one["state"], one["step"]) for one in told if one["instance_name"] == "live"]
+    # How early the create was seen first is up to the machine.
+    assert list(dict.fromkeys(mine))[-6:] == [
+        ("instance.create", "succeeded", 4),
+        ("instance.delete", "queued", 0),
+        *(("instance.delete", "running", step) for step in range(1, 4)),
+        ("instance.delete", "succeeded", 3),
+    ]
+    assert (operations.code, events.code) == (130, 130)
+
+    gone = argosy("operations", "live", "--state", "succeeded", "--since", "1h", "--json").json
+    assert [each["kind"] for each in gone] == ["instance.delete", "instance.create"]
+    assert "live" in argosy("events", "live", "--kind", "instance.delete.requested").out
+    assert "neither a span" in argosy("events", "--since", "soon", code=2).err
+    assert "queued, running" in argosy("operations", "--state", "done", code=2).err
+    argosy("events", "never", code=3)

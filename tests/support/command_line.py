@@ -6,8 +6,10 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +32,21 @@ class Result:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+@dataclass
+class Running:
+    """A command under way; `out` is what it has printed so far."""
+
+    child: subprocess.Popen[bytes]
+    file: int
+    code: int | None = None
+    told: str | None = None
+
+    def out(self) -> str:
+        if self.told is not None:
+            return self.told
+        return os.pread(self.file, os.fstat(self.file).st_size, 0).decode()
 
 
 class CommandLine:
@@ -71,6 +88,27 @@ class CommandLine:
         result = Result(done.returncode, done.stdout, done.stderr)
         assert code is None or result.code == code, f"argosy {' '.join(arguments)}: {result}"
         return result
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[Running]:
+        """A command that goes on until Ctrl-C, which it gets at the end; its result is known then."""
+        with tempfile.TemporaryFile("w+") as out:
+            child = subprocess.Popen(
+                [PROGRAM, *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                cwd="/",
+            )
+            run = Running(child, out.fileno())
+            try:
+                yield run
+                child.send_signal(signal.SIGINT)
+                run.code = child.wait(30)
+                run.told = run.out()
+            finally:
+                child.kill()
+                child.wait()
 
     def at_terminal(
         self, *arguments: str, answers: Sequence[tuple[str, str]] = (), timeout_s: float = 240

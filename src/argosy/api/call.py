@@ -52,6 +52,19 @@ class Call:
         except Forbidden as error:
             raise Unauthorized(error.sentence) from error
 
+    def allow_again(self, rule: str) -> None:
+        """For answers that go on for long: raises Unauthorized or Forbidden when the caller may not any more."""
+        identity, headers = self.parts.identity, self.request.headers
+        token = headers.get("x-auth-token")
+        if token is not None:
+            caller = identity.caller_of(token)
+        else:
+            client = self.request.client
+            caller = identity.authenticate_basic(headers["authorization"], client.host if client else "")
+        if caller.project_id != self.project_id:
+            raise Forbidden("Your project is another one now.")
+        self.parts.policy.allow(caller, rule, {"project_id": self.project_id})
+
     @property
     def _scope(self) -> str | None:
         # An administrator finds single objects of every project, from a URL of their own (contract 1.3).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from argosy.api.streams import Streams
 from argosy.identity.directory import Directory
 from argosy.identity.policy import Policy
 from argosy.identity.service import Identity
@@ -34,5 +35,6 @@ class Parts:
     default_datastore: str
     max_volume_gb: int
     database_ca: str
+    streams: Streams
     pulls_from_debian: bool
     rates: Rates | None = None

@@ -84,7 +84,7 @@ class _Body(Generic[Model]):
 class Route(APIRoute):
     """Runs its function in a thread, with the Call, the path's parameters and the body; what it returns is the JSON.
 
-    The function returns None for an answer without content.
+    The function returns None for an answer without content, and an answer of another kind as it is.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -101,6 +101,8 @@ class Route(APIRoute):
             if body is not None:
                 given["body"] = body.read(await request.body())
             answer = await run_in_threadpool(endpoint, call, **given)
+            if isinstance(answer, Response):
+                return answer
             return Response(status_code=status) if answer is None else Json(answer, status)
 
         return handle

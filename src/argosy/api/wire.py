@@ -69,7 +69,8 @@ class Wire:
                 await self._app(scope, _bounded(receive, scope), numbered)
         finally:
             REQUESTS.labels(scope["method"], status).inc()
-            SECONDS.labels(scope["method"]).observe(time.perf_counter() - began)
+            if not scope.get("state", {}).get("is_stream"):
+                SECONDS.labels(scope["method"]).observe(time.perf_counter() - began)
 
     async def _refuse(self, scope: Scope) -> Any | None:
         """The answer for a request that goes no further, None for one that does."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
+from typing import Any
 
 from argosy.client.errors import NotFound, OperationFailed, TimedOut
 from argosy.client.models import Event, Operation
@@ -18,12 +20,45 @@ class Operations:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def recent(self, instance_id: str | None = None, at_most: int = 20) -> list[Operation]:
+    def recent(
+        self,
+        instance_id: str | None = None,
+        at_most: int = 20,
+        *,
+        kinds: Sequence[str] = (),
+        states: Sequence[str] = (),
+        since: datetime | None = None,
+    ) -> list[Operation]:
         """Newest first; those of an instance that is gone are kept."""
-        pages = self._session.pages(
-            "/operations", "operations", instance_id=instance_id, limit=min(at_most, 100)
-        )
+        query = _query(instance_id, kinds, states, since)
+        pages = self._session.pages("/operations", "operations", limit=min(at_most, 100), **query)
         return [Operation.read(shown) for shown in islice(pages, at_most)]
+
+    def live(
+        self,
+        instance_id: str | None = None,
+        at_most: int = 20,
+        *,
+        kinds: Sequence[str] = (),
+        states: Sequence[str] = (),
+        since: datetime | None = None,
+    ) -> Iterator[Operation]:
+        """Those recent, oldest first, and then, for ever, each that changes, as it is then."""
+        stream = self._session.stream("/operations/stream", **_query(instance_id, kinds, states, None))
+        next(stream)
+        listed = self.recent(instance_id, at_most, kinds=kinds, states=states, since=since)
+        yield from reversed(listed)
+        # What changed meanwhile is in the list as it was last, and told again as it was before.
+        known = {each.id: each for each in listed}
+        for event in stream:
+            if event.data is None:
+                continue
+            told = Operation.read(event.data)
+            before = known.get(told.id)
+            if before is not None and (before.has_ended or before == told or told.step < before.step):
+                continue
+            known.pop(told.id, None)
+            yield told
 
     def get(self, operation_id: str) -> Operation:
         return Operation.read(self._session.get(f"/operations/{operation_id}")["operation"])
@@ -69,7 +104,46 @@ class Events:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def recent(self, instance_id: str | None = None, at_most: int = 20) -> list[Event]:
+    def recent(
+        self,
+        instance_id: str | None = None,
+        at_most: int = 20,
+        *,
+        kinds: Sequence[str] = (),
+        since: datetime | None = None,
+    ) -> list[Event]:
         """Newest first."""
-        pages = self._session.pages("/events", "events", instance_id=instance_id, limit=min(at_most, 100))
+        query = _query(instance_id, kinds, (), since)
+        pages = self._session.pages("/events", "events", limit=min(at_most, 100), **query)
         return [Event.read(shown) for shown in islice(pages, at_most)]
+
+    def live(
+        self,
+        instance_id: str | None = None,
+        at_most: int = 20,
+        *,
+        kinds: Sequence[str] = (),
+        since: datetime | None = None,
+    ) -> Iterator[Event]:
+        """Those recent, oldest first, and then, for ever, each that happens; none twice."""
+        stream = self._session.stream("/events/stream", **_query(instance_id, kinds, (), None))
+        next(stream)
+        listed = self.recent(instance_id, at_most, kinds=kinds, since=since)
+        yield from reversed(listed)
+        known = {each.id for each in listed}
+        for event in stream:
+            if event.data is not None and event.data["id"] not in known:
+                yield Event.read(event.data)
+
+
+def _query(
+    instance_id: str | None, kinds: Sequence[str], states: Sequence[str], since: datetime | None
+) -> dict[str, Any]:
+    """What chooses among operations or events, without what is not asked."""
+    asked: dict[str, Any] = {
+        "instance_id": instance_id,
+        "kind": list(kinds),
+        "state": list(states),
+        "since": None if since is None else since.astimezone(UTC).isoformat(),
+    }
+    return {key: value for key, value in asked.items() if value}

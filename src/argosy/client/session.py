@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,6 +17,18 @@ from argosy.client.errors import BY_STATUS, ClientError, NotConfigured, Refused,
 
 # Pauses before another try of a request that may be repeated.
 _AGAIN_AFTER_S = (0.1, 0.4, 1.0)
+# The same of a stream, which outlives a restart of its server.
+_COME_BACK_AFTER_S = (0.1, 0.4, 1.0, 2.0, 5.0, 10.0, 10.0)
+_STREAM_S = 60  # without a sign of life, several of which a stream would have sent
+
+
+@dataclass(frozen=True)
+class SentEvent:
+    """One of a stream: a name when it is about the stream itself, else its data."""
+
+    id: str | None
+    name: str | None
+    data: dict[str, Any] | None
 
 
 class Session:
@@ -118,6 +132,50 @@ class Session:
             answer = self._try(method, url, body, query, headers, again=again)
         return _content(answer)
 
+    def stream(self, path: str, **query: Any) -> Iterator[SentEvent]:
+        """Server-sent events from now on, for ever: taken up again, without loss, when they are cut off.
+
+        The first has no data; from it on nothing is missed. Raises Refused when they are not to be had any more, and
+        Unreachable when there is no server for a while.
+        """
+        at: str | None = None
+        pauses = iter(_COME_BACK_AFTER_S)
+        just_in = False
+        while True:
+            if self._header is None:
+                self._log_in()
+                just_in = True
+            sent = {"Accept": "text/event-stream", "X-Auth-Token": self._header or ""}
+            if at is not None:
+                sent["Last-Event-ID"] = at
+            url = self.database_url + path
+            try:
+                with self._http.stream("GET", url, params=query, headers=sent, timeout=_STREAM_S) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        if answer.status_code == httpx.codes.UNAUTHORIZED and not just_in:
+                            self._header = None
+                            continue
+                        _content(answer)
+                    just_in = False
+                    for event in _events_of(answer):
+                        pauses = iter(_COME_BACK_AFTER_S)
+                        if event.id is not None:
+                            first, at = at is None, event.id
+                            if event.data is None and not first:
+                                continue
+                        if event.name == "end" and event.data and event.data.get("code") == "unauthorized":
+                            self._header = None
+                        if event.name is None:
+                            yield event
+            except httpx.TransportError as error:
+                pause_s = next(pauses, None)
+                if pause_s is None:
+                    raise _unreachable(url, error) from error
+                time.sleep(pause_s)
+                continue
+            time.sleep(_COME_BACK_AFTER_S[0])
+
     def _try(
         self,
         method: str,
@@ -152,6 +210,20 @@ class Session:
         )
         self._token = _content(answer)["token"]
         self._header = answer.headers["X-Subject-Token"]
+
+
+def _events_of(answer: httpx.Response) -> Iterator[SentEvent]:
+    """A stream taken apart (HTML standard, section 9.2, as far as Argosy's servers use it)."""
+    fields: dict[str, str] = {}
+    for line in answer.iter_lines():
+        name, _, value = line.partition(":")
+        if line:
+            fields[name] = value.removeprefix(" ")
+        elif fields:
+            if "id" in fields or "data" in fields:
+                data = json.loads(fields["data"]) if "data" in fields else None
+                yield SentEvent(fields.get("id"), fields.get("event"), data)
+            fields = {}
 
 
 def _is_https(url: str) -> bool:

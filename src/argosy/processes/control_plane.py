@@ -46,6 +46,7 @@ class ControlPlane:
         self.database = Authority.open(self._secrets, "database")
         write_file(home / "database-ca.crt", self.database.certificate, 0o644)
         host, _ = settings.conductor_listen
+        self.streams: Any = None
         self._own = self._identity(peers.CONTROL_PLANE, addresses=[host])
         self.guests = Guests(client_context(*self._own))
 
@@ -61,6 +62,7 @@ class ControlPlane:
         """The API's ASGI application, with the first accounts made when there are none."""
         from argosy.api.app import application
         from argosy.api.parts import Parts
+        from argosy.api.streams import Streams
         from argosy.identity.bootstrap import ensure_bootstrap
         from argosy.identity.directory import Directory
         from argosy.identity.policy import Policy
@@ -71,6 +73,12 @@ class ControlPlane:
         identity = Identity(accounts)
         directory = Directory(accounts, identity)
         policy = Policy(self.settings.home / "policy.yaml")
+        self.streams = Streams(
+            self.store,
+            at_most=api.max_streams,
+            per_project=api.max_streams_per_project,
+            heartbeat_s=api.stream_heartbeat_s,
+        )
         endpoint = api.public_endpoint or f"http://{api.listen}"
         ensure_bootstrap(
             directory, lambda passwords: clouds.write(self.settings.home, endpoint, api.region, passwords)
@@ -89,6 +97,7 @@ class ControlPlane:
                 default_datastore=api.default_datastore,
                 max_volume_gb=api.max_volume_gb,
                 database_ca=self.database.certificate,
+                streams=self.streams,
                 pulls_from_debian="debian" in self.settings.local.image_sources,
                 rates=self._rates(),
             )
@@ -134,6 +143,11 @@ class ControlPlane:
 
     def platform(self) -> LocalPlatform:
         return local_platform(self.settings)
+
+    def end_streams(self) -> None:
+        """Those who follow would keep the API from ending."""
+        if self.streams is not None:
+            self.streams.close()
 
     def close(self) -> None:
         self.guests.close()

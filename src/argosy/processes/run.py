@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import structlog
@@ -37,7 +38,7 @@ def run(settings: Settings, parts: tuple[str, ...]) -> NoReturn:
             started.append(plane.task_manager())
             started[-1].start()
         if "api" in parts:
-            started.append(_ApiServer(plane.api(), *settings.api_listen))
+            started.append(_ApiServer(plane.api(), *settings.api_listen, ending=plane.end_streams))
             started[-1].start()
         hold.say({"ready": True, "welcome": welcome(settings)})
         log.info("ready", parts=parts, home=str(settings.home))
@@ -70,7 +71,8 @@ def welcome(settings: Settings) -> str:
 class _ApiServer:
     """The API in a thread of its own."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, *, ending: Callable[[], None]) -> None:
+        """`ending` is called first when it stops."""
         config = uvicorn.Config(
             app,
             host=host,
@@ -87,6 +89,7 @@ class _ApiServer:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
+        self._ending = ending
         self._where = f"{host}:{port}"
 
     def start(self) -> None:
@@ -99,6 +102,7 @@ class _ApiServer:
             pause.wait(0.005)
 
     def stop(self) -> None:
+        self._ending()
         self._server.should_exit = True
         self._thread.join(10)
 

@@ -16,9 +16,35 @@ _PAGE = [
     _parameter("marker", "Where the page before ended, from its `next` link.", type="string"),
 ]
 PAGED: dict[str, Any] = {"parameters": _PAGE}
-PAGED_OF_INSTANCE: dict[str, Any] = {
-    "parameters": [*_PAGE, _parameter("instance_id", "Those of this instance alone.", type="string")]
+_TEXTS = {"type": "array", "items": {"type": "string"}, "maxItems": 20}
+_CHOICE = [
+    _parameter("instance_id", "Those of this instance alone.", type="string"),
+    _parameter("kind", "Those of this kind, such as instance.create; repeated, of any of these.", **_TEXTS),
+    _parameter(
+        "since",
+        "Those since then; ISO 8601, in UTC unless it says otherwise.",
+        type="string",
+        format="date-time",
+    ),
+]
+_STATE = _parameter(
+    "state",
+    "Those in this state; repeated, in any of these.",
+    type="array",
+    items={"type": "string", "enum": ["queued", "running", "succeeded", "failed"]},
+    maxItems=20,
+)
+_LAST_SEEN = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id that was sent last: what came since then is sent first.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
 }
+PAGED_EVENTS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE]}
+PAGED_OPERATIONS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE, _STATE]}
+FOLLOWED_EVENTS: dict[str, Any] = {"parameters": [*_CHOICE, _LAST_SEEN]}
+FOLLOWED_OPERATIONS: dict[str, Any] = {"parameters": [*_CHOICE, _STATE, _LAST_SEEN]}
 _DELETED = _parameter("deleted", "`true` for those that were deleted.", type="string", enum=["true", "false"])
 PAGED_INSTANCES: dict[str, Any] = {
     "parameters": [
