@@ -66,6 +66,7 @@ class Calls:
                 (messages.Start, self.start),
                 (messages.ApplyParameters, self.apply_parameters),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
+                (messages.ShowDefaultSettings, self.show_default_settings),
                 (messages.Ping, self.ping),
                 (messages.Diagnose, self.diagnose),
                 (messages.TellHardware, self.tell_hardware),
@@ -193,6 +194,9 @@ class Calls:
                 for one in self._capable(Configurable).effective_parameters()
             )
         )
+
+    def show_default_settings(self, _call: messages.ShowDefaultSettings) -> messages.DefaultSettings:
+        return messages.DefaultSettings(settings=self._capable(Configurable).default_settings())
 
     def _choose_parameters(self, values: dict[str, str]) -> None:
         """Before the first start."""

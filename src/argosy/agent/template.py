@@ -2,9 +2,11 @@
 
 ::
 
-    python -m argosy.agent.template --engine postgresql --version 17 --bundle B --template T [--uid N --gid N]
+    python -m argosy.agent.template --engine postgresql --version 17 --bundle B --template T --parameters P
+        [--uid N --gid N]
 
-The engine gets a scratch place to work in, which is gone when this ends, with any server it left running.
+Then a server is started on a clone of it, and asked for all its parameters, which are written to P. The engine
+gets a scratch place to work in, which is gone when this ends, with any server it left running.
 Exits with 1 and one sentence on its error output when the engine fails.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import uuid
@@ -21,12 +24,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from argosy.domain.errors import ArgosyError
+from argosy.domain.parameters import Catalogue
 from argosy.engines import engine_for
+from argosy.engines.base import Configurable
 from argosy.engines.host import Account, Host
 
 
-def build(engine: str, version: str, bundle: Path, template: Path, account: Account) -> None:
-    """Have the engine lay its template, servers and scratch files gone afterwards. Raises what the engine does."""
+def build(
+    engine: str, version: str, bundle: Path, template: Path, parameters: Path, account: Account
+) -> None:
+    """Have the engine lay its template and a server of it tell its parameters. Raises what the engine does.
+
+    Servers and scratch files are gone afterwards.
+    """
     # Under /tmp whatever TMPDIR says, since sockets are made below it and their paths may have 107 bytes.
     scratch = Path(tempfile.mkdtemp(prefix="argosy-", dir="/tmp"))
     try:
@@ -41,7 +51,7 @@ def build(engine: str, version: str, bundle: Path, template: Path, account: Acco
             run=scratch / "run",
             logs=scratch / "logs",
             address="127.0.0.1",
-            port=0,
+            port=_free_port(),
             memory_mb=256,
             vcpus=1,
             tls=None,
@@ -52,6 +62,11 @@ def build(engine: str, version: str, bundle: Path, template: Path, account: Acco
         driver = engine_for(engine, host)
         try:
             driver.build_template()
+            if isinstance(driver, Configurable):
+                driver.initialise()
+                driver.start()
+                told = Catalogue(driver.server_version(), tuple(driver.read_parameters()))
+                host.write_file(parameters, told.to_text(), mode=0o644, as_agent=True)
         finally:
             driver.server.kill()
     finally:
@@ -64,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", required=True)
     parser.add_argument("--bundle", required=True, type=Path)
     parser.add_argument("--template", required=True, type=Path)
+    parser.add_argument("--parameters", required=True, type=Path)
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
     given = parser.parse_args(argv)
@@ -73,11 +89,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     signal.signal(signal.SIGTERM, _end)
     try:
-        build(given.engine, given.version, given.bundle, given.template, account)
+        build(given.engine, given.version, given.bundle, given.template, given.parameters, account)
     except ArgosyError as error:
         sys.stderr.write(f"{error.sentence}\n")
         return 1
     return 0
+
+
+def _free_port() -> int:
+    """PostgreSQL wants to have one. Nobody is let in there: whoever was quicker makes this fail."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _end(_number: int, _frame: object) -> NoReturn:

@@ -27,6 +27,7 @@ from argosy.api.v1 import (
     later,
     limits,
     management,
+    parameters,
     quotas,
     root,
     users,
@@ -40,6 +41,7 @@ RESOURCES = (
     databases,
     users,
     root,
+    parameters,  # before datastores, where /datastores/versions/… would be taken for a datastore's
     datastores,
     flavors,
     limits,
@@ -83,7 +85,7 @@ def application(parts: Parts) -> ASGIApp:
         )
     )
     _add_documents(app, parts)
-    return Wire(app, parts.identity, parts.public_endpoint, parts.rates)
+    return Wire(app, parts.identity, parts.public_endpoint)
 
 
 def _add_documents(app: FastAPI, parts: Parts) -> None:

@@ -119,6 +119,10 @@ class Instance:
     def check_serves(self, now: datetime) -> None:
         """Raises InstanceBusy unless the database server answers, as databases, users and root need it to."""
         self._check_free(now)
+        self.check_answers(now)
+
+    def check_answers(self, now: datetime) -> None:
+        """Raises InstanceBusy unless the database server answers; an operation may be under way."""
         view = self.shown(now)
         if view.operating_status not in {"HEALTHY", "ACTIVE", "BLOCKED"}:
             stopped = self._service is Service.SHUTDOWN

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal
 
 from argosy.domain.errors import Busy
@@ -46,6 +49,33 @@ class Parameter:
     units: Mapping[str, float] = field(default_factory=dict)
     description: str = ""
     owned: str | None = None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All parameters of a version, by name, as the live server of that exact version told."""
+
+    server_version: str
+    parameters: tuple[Parameter, ...]
+
+    def to_text(self) -> str:
+        return json.dumps(
+            {
+                "server_version": self.server_version,
+                "parameters": [to_json(parameter) for parameter in self.parameters],
+            },
+            ensure_ascii=False,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells one catalogue from another."""
+        return hashlib.sha256(self.to_text().encode()).hexdigest()
+
+    @classmethod
+    def from_text(cls, text: str) -> Catalogue:
+        stored = json.loads(text)
+        return cls(stored["server_version"], tuple(from_json(one) for one in stored["parameters"]))
 
 
 @dataclass(frozen=True)

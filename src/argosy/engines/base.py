@@ -124,7 +124,10 @@ class Configurable(Protocol):
     """Has parameters that its owner may set by a configuration group; see `layers.py`."""
 
     def read_parameters(self) -> list[Parameter]:
-        """What the running server tells of every parameter it has, by name; those Argosy owns say why."""
+        """What the running server tells of every parameter it has, by name; those Argosy owns say why.
+
+        Only for a server that is thrown away afterwards: it may be tried with all sorts of values, and stopped.
+        """
 
     def apply_parameters(self, values: Mapping[str, str]) -> None:
         """Follow these from now on, and no others: at once where the server can, else at its next start.
@@ -141,6 +144,9 @@ class Configurable(Protocol):
 
     def effective_parameters(self) -> list[Effective]:
         """Every parameter with its value in the running server and where that is from, by name."""
+
+    def default_settings(self) -> dict[str, str]:
+        """What Argosy sets for an instance of this size, without logs and configuration group."""
 
     def pending_restart(self) -> list[str]:
         """Names whose new value waits for the server's next start."""

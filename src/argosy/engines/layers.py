@@ -128,6 +128,10 @@ class Layered(Configurable):
                 raise
             self.apply_settings()
 
+    def default_settings(self) -> dict[str, str]:
+        layers = replace(self.layers(), logs={}, group={})
+        return {**layers.settable, **layers.owned}
+
     def pending_restart(self) -> list[str]:
         if self.server.pid is None:
             return []

@@ -21,6 +21,7 @@ _OWNER_READS = [
     "instance:show",
     "instance:tags:show",
     "instance:configuration",
+    "instance:parameters",
     "instance:guest_log_list",
     "instance:backups",
     "instance:module_list",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from argosy.domain.parameters import Override, Parameter, from_json, merged, to_json
+from argosy.domain.parameters import Catalogue, Override, Parameter, from_json, merged, to_json
 from argosy.metadata.tables import parameter_overrides, parameters
 
 
@@ -29,14 +28,12 @@ class Parameters:
         )
         return [from_json(one) for one in self._connection.execute(query).scalar() or []]
 
-    def server_versions(self) -> dict[tuple[str, str], str]:
-        """By datastore and version: which state of it was read last."""
-        query = sa.select(parameters.c.datastore, parameters.c.version, parameters.c.server_version)
-        return {(row.datastore, row.version): row.server_version for row in self._connection.execute(query)}
+    def digests(self) -> dict[tuple[str, str], str]:
+        """Of what was published last, by datastore and version."""
+        query = sa.select(parameters.c.datastore, parameters.c.version, parameters.c.digest)
+        return {(row.datastore, row.version): row.digest for row in self._connection.execute(query)}
 
-    def publish(
-        self, datastore: str, version: str, *, server_version: str, catalogue: Sequence[Parameter]
-    ) -> None:
+    def publish(self, datastore: str, version: str, told: Catalogue) -> None:
         """Take the place of what was read earlier."""
         mine = sa.and_(parameters.c.datastore == datastore, parameters.c.version == version)
         self._connection.execute(sa.delete(parameters).where(mine))
@@ -44,8 +41,9 @@ class Parameters:
             sa.insert(parameters).values(
                 datastore=datastore,
                 version=version,
-                server_version=server_version,
-                catalogue=[to_json(one) for one in catalogue],
+                server_version=told.server_version,
+                catalogue=[to_json(one) for one in told.parameters],
+                digest=told.digest,
                 read_at=datetime.now(UTC),
             )
         )

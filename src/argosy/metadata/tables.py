@@ -184,6 +184,7 @@ parameters = Table(
     Column("version", String(64), primary_key=True),
     Column("server_version", String(64), nullable=False),
     Column("catalogue", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
 )
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from argosy.domain.datastore import Version
 from argosy.domain.instance import Flavor
+from argosy.domain.parameters import Catalogue
 
 
 class ImagePhase(StrEnum):
@@ -24,7 +25,10 @@ class ImagePhase(StrEnum):
 
 @dataclass(frozen=True)
 class ImageState:
-    """How far a version's software is; `detail` says what is being done now, or why it failed."""
+    """How far a version's software is; `detail` says what is being done now, or why it failed.
+
+    One that is absent and has a source is there, but of an older release, and has to be made ready again.
+    """
 
     phase: ImagePhase
     detail: str = ""
@@ -38,6 +42,9 @@ class Images(Protocol):
         """Start making a version's software ready, unless it is or that is under way; quick."""
 
     def state(self, version: Version) -> ImageState: ...
+
+    def parameters(self, version: Version) -> Catalogue | None:
+        """What a live server of it told of its parameters when it was made ready; None before that."""
 
 
 @dataclass(frozen=True)

@@ -294,6 +294,17 @@ class ListEffectiveParameters(Call[EffectiveParameters]):
     reply: ClassVar[type[Message]] = EffectiveParameters
 
 
+class DefaultSettings(Message):
+    settings: dict[str, str]
+
+
+class ShowDefaultSettings(Call[DefaultSettings]):
+    """What Argosy sets for an instance of this size, without logs and configuration group."""
+
+    method: ClassVar[str] = "parameters.defaults"
+    reply: ClassVar[type[Message]] = DefaultSettings
+
+
 class ErrorReply(Message):
     """What a call answers, with status 400, when it raised one of our errors."""
 

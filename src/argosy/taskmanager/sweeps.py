@@ -27,7 +27,13 @@ def run(ended: threading.Event) -> None:
     while not ended.wait(EVERY_S):
         seldom = (forget_what_is_old,) if turn % SELDOM == 0 else ()
         turn += 1
-        for sweep in (boot_dead_guests, release_orphaned_claims, images.publish, *seldom):
+        for sweep in (
+            boot_dead_guests,
+            release_orphaned_claims,
+            images.publish,
+            images.publish_parameters,
+            *seldom,
+        ):
             try:
                 sweep()
             except Exception:

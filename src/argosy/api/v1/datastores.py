@@ -1,4 +1,4 @@
-"""/datastores: what can be had, its versions, and what may be set in them."""
+"""/datastores: what can be had, and its versions."""
 
 from __future__ import annotations
 
@@ -44,27 +44,11 @@ def list_datastores(call: Asked) -> dict[str, Any]:
 
 
 @router.get(_BY_ID, response_model=shapes.ShownVersion, responses=faults(404), name="show_version_by_id")
-def show_version_by_id(call: Asked, version_id: str) -> dict[str, Any]:
+def showfind_version_by_id(call: Asked, version_id: str) -> dict[str, Any]:
     """A version by its id alone."""
     call.allow("datastore:version_show_by_uuid")
-    datastore, version = _version_by_id(version_id)
+    datastore, version = find_version_by_id(version_id)
     return {"version": _version_view(call, datastore, version)}
-
-
-@router.get(_BY_ID + "/parameters", response_model=shapes.Parameters, responses=faults(404))
-def list_parameters_by_version(call: Asked, version_id: str) -> dict[str, Any]:
-    """What may be set in a configuration group of the version."""
-    call.allow("configuration-parameter:index_by_version")
-    _version_by_id(version_id)
-    return {"configuration-parameters": []}
-
-
-@router.get(_BY_ID + "/parameters/{name}", response_model=shapes.Parameter, responses=faults(404))
-def show_parameter_by_version(call: Asked, version_id: str, name: str) -> dict[str, Any]:
-    """One of them, bare."""
-    call.allow("configuration-parameter:show_by_version")
-    _version_by_id(version_id)
-    raise _no_parameter(name)
 
 
 @router.get("/datastores/{datastore}", response_model=shapes.ShownDatastore, responses=faults(404))
@@ -103,31 +87,15 @@ def list_versions(call: Asked, datastore: str) -> dict[str, Any]:
 def show_version(call: Asked, datastore: str, version: str) -> dict[str, Any]:
     """A version by name or id."""
     call.allow("datastore:version_show")
-    found, known = _version(datastore, version)
+    found, known = find_version(datastore, version)
     return {"version": _version_view(call, found, known)}
-
-
-@router.get(_VERSION + "/parameters", response_model=shapes.Parameters, responses=faults(400, 404))
-def list_parameters(call: Asked, datastore: str, version: str) -> dict[str, Any]:
-    """What may be set in a configuration group of the version."""
-    call.allow("configuration-parameter:index")
-    _version(datastore, version)
-    return {"configuration-parameters": []}
-
-
-@router.get(_VERSION + "/parameters/{name}", response_model=shapes.Parameter, responses=faults(400, 404))
-def show_parameter(call: Asked, datastore: str, version: str, name: str) -> dict[str, Any]:
-    """One of them, bare."""
-    call.allow("configuration-parameter:show")
-    _version(datastore, version)
-    raise _no_parameter(name)
 
 
 @router.get(_VERSION + "/flavors", response_model=shapes.Flavors, responses=faults(400, 404))
 def list_version_flavors(call: Asked, datastore: str, version: str) -> dict[str, Any]:
     """The flavors with enough memory for the version."""
     call.allow("datastore:list_associated_flavors")
-    _, known = _version(datastore, version)
+    _, known = find_version(datastore, version)
     with call.read() as tx:
         flavors = [one for one in tx.flavors.all() if _holds(one, known)]
     return {"flavors": [flavor_view(call, one) for one in flavors]}
@@ -137,7 +105,7 @@ def list_version_flavors(call: Asked, datastore: str, version: str) -> dict[str,
 def list_version_volume_types(call: Asked, datastore: str, version: str) -> dict[str, Any]:
     """Kinds of volume to choose from; there is one kind, so none is named."""
     call.allow("datastore:list_associated_volume_types")
-    _version(datastore, version)
+    find_version(datastore, version)
     return {"volume_types": []}
 
 
@@ -149,7 +117,7 @@ def _versions(call: Call, datastore: Datastore) -> list[Version]:
     return [one for one in datastore.versions if one.active or call.caller.is_admin]
 
 
-def _version(datastore: str, name_or_id: str) -> tuple[Datastore, Version]:
+def find_version(datastore: str, name_or_id: str) -> tuple[Datastore, Version]:
     """Raises Invalid for an unknown name, NotFound for an unknown id (contract 2.15)."""
     found = find_datastore(datastore)
     for version in found.versions:
@@ -161,7 +129,8 @@ def _version(datastore: str, name_or_id: str) -> tuple[Datastore, Version]:
     raise Invalid(sentence)
 
 
-def _version_by_id(version_id: str) -> tuple[Datastore, Version]:
+def find_version_by_id(version_id: str) -> tuple[Datastore, Version]:
+    """Raises NotFound."""
     for datastore in _there():
         for version in datastore.versions:
             if version.id == version_id:
@@ -183,10 +152,6 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _no_parameter(name: str) -> NotFound:
-    return NotFound(f"Configuration parameter {name[:255]!r} cannot be found.")
 
 
 def _view(call: Call, datastore: Datastore, versions: list[Version]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ router = resource("not yet")
 
 _OF_AN_INSTANCE = {
     "/backups": (["GET"], "instance:backups", "Backups are"),
-    "/configuration": (["GET"], "instance:configuration", "Showing the default configuration is"),
     "/log": (["GET", "POST"], "instance:guest_log_list", "Reading the logs of an instance is"),
     "/ssl": (["GET", "POST"], "instance:extension:ssl:show", "Choosing certificates is"),
     "/modules": (["GET", "POST"], "instance:module_list", "Modules are"),
@@ -36,16 +35,6 @@ _SINGLE = {
     "/modules/{one}/instances": (["GET", "PUT"], "module:instances", "Module"),
 }
 _MANAGEMENT = {
-    "/mgmt/datastores/versions/{one}/parameters": (
-        ["GET", "POST"],
-        "mgmt:configuration_parameter:index",
-        "Managing parameters is",
-    ),
-    "/mgmt/datastores/versions/{one}/parameters/{name}": (
-        ["GET", "PUT", "DELETE"],
-        "mgmt:configuration_parameter:show",
-        "Managing parameters is",
-    ),
     "/mgmt/clusters": (["GET"], "mgmt:cluster:index", "Clusters are"),
     "/mgmt/clusters/{one}": (["GET"], "mgmt:cluster:show", "Clusters are"),
     "/mgmt/clusters/{one}/action": (["POST"], "mgmt:cluster:action", "Clusters are"),

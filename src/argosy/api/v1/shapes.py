@@ -352,17 +352,65 @@ class ShownVersion(BaseModel):
     version: Version
 
 
+class ParameterDetails(BaseModel):
+    """What the server tells beyond Trove's own fields, and why Argosy keeps a parameter to itself."""
+
+    default: str | None
+    unit: str | None = Field(description="What a bare number counts, such as kB, 8kB or ms.")
+    units: list[str] = Field(description="What may follow a number.")
+    allowed: list[str] = Field(description="The only values there are; with `several`, a list of them.")
+    several: bool
+    description: str
+    owned: str | None = Field(description="Why it cannot be set; null when it can.")
+
+
 class Parameter(BaseModel):
     name: str
     datastore_version_id: str
     restart_required: bool
     type: str
-    min: int | None = None
-    max: int | None = None
+    min: int | float | None = None
+    max: int | float | None = None
+    argosy: ParameterDetails
 
 
 class Parameters(BaseModel):
     configuration_parameters: list[Parameter] = Field(alias="configuration-parameters")
+
+
+class ManagedParameter(BaseModel):
+    name: str
+    datastore_version_id: str
+    restart_required: bool
+    type: str
+    min_size: int | float | None = None
+    max_size: int | float | None = None
+    argosy: ParameterDetails
+
+
+class ManagedParameters(BaseModel):
+    configuration_parameters: list[ManagedParameter] = Field(alias="configuration-parameters")
+
+
+class DefaultSettings(BaseModel):
+    configuration: dict[str, str]
+
+
+class ShownDefaultSettings(BaseModel):
+    instance: DefaultSettings
+
+
+class EffectiveParameter(BaseModel):
+    name: str
+    value: str
+    source: str = Field(
+        description="default, flavor, log, group, argosy, or server: set in it by a statement."
+    )
+    pending: str | None = Field(description="The value that waits for a restart.")
+
+
+class EffectiveParameters(BaseModel):
+    parameters: list[EffectiveParameter]
 
 
 class Flavor(BaseModel):

@@ -14,6 +14,9 @@ from argosy.engines import choices
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
 
+# Variables that the file knows by another name.
+_OPTIONS = {"time_zone": "default_time_zone", "tx_isolation": "transaction_isolation"}
+
 
 def socket(host: Host) -> Path:
     return host.run / "mariadb.sock"
@@ -164,7 +167,9 @@ def owned(host: Host) -> dict[str, str]:
 def text(all_layers: Layers) -> str:
     """The whole file."""
     settings = {**all_layers.settable, **all_layers.owned}
-    return "[mariadbd]\n" + "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+    return "[mariadbd]\n" + "".join(
+        f"{_OPTIONS.get(name, name)} = {_quoted(value)}\n" for name, value in settings.items()
+    )
 
 
 def _quoted(value: str) -> str:

@@ -70,6 +70,7 @@ def owned(host: Host, programs: Programs) -> dict[str, str]:
         # Its guarantees.
         "fsync": "on",
         "full_page_writes": "on",
+        "hot_standby": "on",
         # What the agent reads.
         "log_destination": "stderr",
         "logging_collector": "off",
@@ -113,7 +114,6 @@ def defaults(host: Host) -> dict[str, str]:
         "min_wal_size": "80MB",
         "max_slot_wal_keep_size": "2GB",
         "wal_compression": "on",
-        "hot_standby": "on",
         "autovacuum_max_workers": "2",
         "jit": "off",  # the bundles carry no LLVM
         "password_encryption": "scram-sha-256",

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from argosy.domain.errors import EngineError, EngineNotReady, Invalid
-from argosy.domain.parameters import Effective, Parameter
+from argosy.domain.parameters import Effective, Parameter, Type
 from argosy.engines.layers import Layered, Layers
+from argosy.engines.ownership import reason_for
 from argosy.engines.postgresql import configuration
+from argosy.engines.postgresql.owned import DEVELOPERS, OWNED
 from argosy.engines.postgresql.programs import Programs
-from argosy.engines.postgresql.session import Sessions, run
+from argosy.engines.postgresql.session import ALWAYS, Sessions, run
 
 _RELOAD_S = 30.0
+_TYPES: dict[str, Type] = {
+    "bool": "boolean", "integer": "integer", "real": "float", "string": "string", "enum": "string",
+}  # fmt: skip
+_BYTES = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+_MICROSECONDS = {
+    "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000,
+}  # fmt: skip
+# What Argosy's own work with replicas and backups needs at least.
+_LEAST = {"max_wal_senders": 10, "max_replication_slots": 10}
+# The reader's own session has these by its connection, so what it sees is not the server's.
+_THE_READERS = (*ALWAYS, "event_triggers")
 
 
 class PostgresParameters(Layered):
@@ -25,10 +39,49 @@ class PostgresParameters(Layered):
         return configuration.layers(self.host, self.programs)
 
     def read_parameters(self) -> list[Parameter]:
-        raise NotImplementedError
+        with self.sessions.open(plainly=True) as session:
+            rows = session.execute(
+                "SELECT name, vartype, unit, context, boot_val, min_val, max_val, enumvals, category,"
+                " concat_ws(' ', short_desc, extra_desc) FROM pg_settings WHERE context <> 'internal'"
+                # What lives no longer than a transaction is in no file.
+                " AND NOT 'NO_RESET' = ANY (pg_settings_get_flags(name))"
+            ).fetchall()
+        return sorted((_parameter(*row) for row in rows), key=lambda parameter: parameter.name)
 
     def effective_parameters(self) -> list[Effective]:
-        raise NotImplementedError
+        layers = self.layers()
+        wanted = {name.lower(): value for name, value in layers.settable.items()}
+        pending = {name.lower() for name in self.pending_restart()}
+        ours = {name.lower(): name for name in (*layers.owned, *layers.settable)}
+        with self.sessions.open(plainly=True) as session:
+            rows = session.execute(
+                "SELECT name, reset_val, unit, source, sourcefile LIKE '%%postgresql.auto.conf', boot_val"
+                " FROM pg_settings"
+            ).fetchall()
+            hidden = {
+                str(name): (str(setting), bool(altered))
+                for name, setting, altered in session.execute(
+                    "SELECT name, setting, sourcefile LIKE '%%postgresql.auto.conf' FROM pg_file_settings"
+                    " WHERE name = ANY (%s) ORDER BY seqno",
+                    (list(_THE_READERS),),
+                )
+            }
+        shown = []
+        for name, value, unit, source, altered, default in rows:
+            low = name.lower()
+            source_of_ours = layers.source(ours.get(low, name))
+            if name in _THE_READERS:
+                value, altered = hidden.get(name, (default, False))  # noqa: PLW2901 - else it is the session's
+                said = "server" if altered else source_of_ours
+            elif source in {"database", "user", "database user", "global"} or altered:
+                said = "server"
+            elif source in {"configuration file", "command line"}:
+                said = source_of_ours
+            else:
+                said = "default"
+            waiting = wanted.get(low, _with_unit(str(default), unit)) if low in pending else None
+            shown.append(Effective(name, _with_unit(str(value or ""), unit), said, waiting))
+        return sorted(shown, key=lambda one: one.name)
 
     def change(self, wanted: Mapping[str, str | None]) -> set[str]:
         file = self.host.etc / "postgresql.conf"
@@ -89,6 +142,63 @@ class PostgresParameters(Layered):
                     return
             time.sleep(0.005)
         raise EngineNotReady(f"The database server has not read its settings again within {_RELOAD_S:.0f} s.")
+
+
+def _parameter(
+    name: str, vartype: str, unit: str | None, context: str, boot_val: str | None, least: str | None,
+    most: str | None, enumvals: list[str] | None, category: str, description: str,
+) -> Parameter:  # fmt: skip
+    owned = reason_for(name, OWNED) or (DEVELOPERS if category == "Developer Options" else None)
+    parameter = Parameter(
+        name=name,
+        type=_TYPES[vartype],
+        restart_required=context == "postmaster",
+        default=None if boot_val is None else _with_unit(boot_val, unit),
+        minimum=None if least is None else _number(least),
+        maximum=None if most is None else _number(most),
+        allowed=("off", "on") if vartype == "bool" else tuple(enumvals or ()),
+        unit=unit,
+        units=_units(unit),
+        description=description,
+        owned=owned,
+    )
+    if name in _LEAST:
+        return replace(parameter, minimum=_LEAST[name])
+    if name == "wal_level":
+        return replace(parameter, allowed=("replica", "logical"))
+    return parameter
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _units(unit: str | None) -> dict[str, float]:
+    """What may follow a number (manual, Setting Parameters, Parameter Names and Values)."""
+    if unit is None:
+        return {}
+    own, family = _measure(unit)
+    return {word: size / own for word, size in family.items()}
+
+
+def _measure(unit: str) -> tuple[int, dict[str, int]]:
+    """A unit such as 8kB in the smallest of its family, and the family."""
+    digits = "".join(character for character in unit if character.isdigit())
+    word = unit.removeprefix(digits)
+    family = _BYTES if word in _BYTES else _MICROSECONDS
+    return int(digits or 1) * family[word], family
+
+
+def _with_unit(value: str, unit: str | None) -> str:
+    """A number of units in the largest whole one, as SHOW writes it; 0 and -1 stay bare."""
+    if unit is None or not value.isdigit() or value == "0":
+        return value
+    own, family = _measure(unit)
+    total = int(value) * own
+    word, size = max(
+        ((word, size) for word, size in family.items() if total % size == 0), key=lambda one: one[1]
+    )
+    return f"{total // size}{word}"
 
 
 def _words(sentence: str) -> str:

@@ -36,6 +36,7 @@ _SETTINGS = {
     "statement_timeout": "300000",
     "lock_timeout": "20000",
     "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
     "log_statement": "none",
     "log_duration": "off",
     "log_min_duration_statement": "-1",
@@ -50,12 +51,17 @@ _SETTINGS = {
 }
 
 
-def conninfo(host: Host, database: str = MAINTENANCE) -> str:
-    """How libpq finds the server."""
-    settings = dict(_SETTINGS)
+# Not left out even where the session is to see what the server has.
+ALWAYS = ("search_path", "statement_timeout")
+
+
+def conninfo(host: Host, database: str = MAINTENANCE, *, plainly: bool = False) -> str:
+    """How libpq finds the server; `plainly` with nothing set that would hide what the server has."""
+    settings = {name: _SETTINGS[name] for name in ALWAYS} if plainly else dict(_SETTINGS)
     if int(host.version) >= 17:
         settings["event_triggers"] = "off"  # one on login could refuse everyone, us included
-        settings["transaction_timeout"] = "0"
+        if not plainly:
+            settings["transaction_timeout"] = "0"
     return make_conninfo(
         "",
         host=str(host.run),
@@ -75,14 +81,14 @@ class Sessions:
         self._host = host
 
     @contextmanager
-    def open(self, database: str = MAINTENANCE) -> Iterator[Connection]:
-        """A session in which each statement is its own transaction.
+    def open(self, database: str = MAINTENANCE, *, plainly: bool = False) -> Iterator[Connection]:
+        """A session in which each statement is its own transaction; `plainly`, with the server's own settings.
 
         Raises EngineNotReady when the server does not answer, DatabaseNotFound; what the server says
         against a statement becomes an EngineError.
         """
         try:
-            connection = psycopg.connect(conninfo(self._host, database), autocommit=True)
+            connection = psycopg.connect(conninfo(self._host, database, plainly=plainly), autocommit=True)
         except psycopg.OperationalError as error:
             words = str(error).strip()
             if database != MAINTENANCE and f'database "{database}" does not exist' in words:

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from argosy.domain.databases import ANY_HOST, NewUser, User, UserChange, UserId
 from argosy.domain.errors import EngineError, EngineNotReady, Invalid, UserExists, UserNotFound
@@ -70,14 +71,20 @@ class ValkeyEngine(ValkeyParameters, Engine, Users, RootAccess):
                 raise EngineError(
                     f"The data directory is damaged: {self._log} is missing. Restore the instance from a backup."
                 )
-            program = find_program(self.host.bundle)
             self._accounts.prepare()
-            layers = self.layers()
-            self.starting_with(layers)
-            file = self.host.write_file(self.host.etc / "server.conf", configuration.text(layers))
-            self.server.start([program, file])
+            self._launch(self.layers())
         self._wait_until_up()
         self.started()
+
+    def start_bare(self) -> None:
+        self.stop()
+        self._launch(replace(self.layers(), flavor={}, logs={}, group={}))
+        self._wait_until_up()
+
+    def _launch(self, layers: Layers) -> None:
+        self.starting_with(layers)
+        file = self.host.write_file(self.host.etc / "server.conf", configuration.text(layers))
+        self.server.start([find_program(self.host.bundle), file])
 
     def _wait_until_up(self) -> None:
         deadline = time.monotonic() + _SILENCE_S

@@ -4,6 +4,7 @@
 
     <root>/postgresql-17/bundle/usr/…    the software, from Debian packages or a wheel
     <root>/postgresql-17/template/       a pristine data directory, cloned for each new instance
+    <root>/postgresql-17/parameters.json what a live server of it told of its parameters
     <root>/postgresql-17/manifest.json   what it is made of; written last, it makes the image ready
 
 An image is there whole or not at all: without its manifest it is a leftover, which the next pull removes.
@@ -30,8 +31,10 @@ from typing import Any
 
 from argosy.domain.datastore import DebianSource, Version, WheelSource
 from argosy.domain.errors import ArgosyError, ImageUnavailable, OutOfSpace
+from argosy.domain.parameters import Catalogue
 from argosy.platforms.base import ImagePhase, ImageState
 from argosy.platforms.local import bundles, debian, wheels
+from argosy.platforms.local.templates import PARAMETERS
 
 BuildTemplate = Callable[[Version, Path, Path], None]
 
@@ -81,6 +84,8 @@ class LocalImages:
         self._sources = frozenset(sources)
         self._lock = threading.Lock()
         self._pulls: dict[str, _Pull] = {}
+        # It is asked for at every sweep, and read again when the file is another.
+        self._told: dict[str, tuple[int, Catalogue]] = {}
 
     def bundle(self, version: Version) -> Path:
         return self._home(version) / "bundle"
@@ -96,6 +101,22 @@ class LocalImages:
                 f"The image of {_shown(version)} is not there: {self.state(version).detail}"
             )
         return stored
+
+    def parameters(self, version: Version) -> Catalogue | None:
+        if self._read_manifest(version) is None:
+            return None
+        file = self._home(version) / PARAMETERS
+        try:
+            written = file.stat().st_mtime_ns
+            known = self._told.get(version.id)
+            if known is None or known[0] != written:
+                known = self._told[version.id] = (
+                    written,
+                    Catalogue.from_text(file.read_text(encoding="utf-8")),
+                )
+        except FileNotFoundError:
+            return None
+        return known[1]
 
     def begin(self, version: Version) -> None:
         """Start pulling in the background; ready or under way is left alone, a failed pull is tried again."""
@@ -127,7 +148,11 @@ class LocalImages:
         if self._held_elsewhere(version):
             return ImageState(ImagePhase.PULLING, "another process is pulling it")
         if stored is not None:
-            return ImageState(ImagePhase.ABSENT, "its data directory for new instances is out of date")
+            return ImageState(
+                ImagePhase.ABSENT,
+                "its data directory for new instances is out of date",
+                source=stored["source"],
+            )
         return ImageState(ImagePhase.ABSENT, "it was not pulled yet")
 
     def wait(self, version: Version, timeout_s: float) -> ImageState:

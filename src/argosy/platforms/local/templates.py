@@ -16,6 +16,8 @@ from pathlib import Path
 from argosy.domain.datastore import Version
 from argosy.domain.errors import ImageUnavailable
 
+PARAMETERS = "parameters.json"  # beside the template
+
 _PATIENCE_S = 300
 _CLEANING_UP_S = 30
 
@@ -35,6 +37,7 @@ def template_builder(
             str(python), "-P", "-m", "argosy.agent.template",
             "--engine", engine_of(version), "--version", version.series,
             "--bundle", str(bundle), "--template", str(template),
+            "--parameters", str(template.parent / PARAMETERS),
         ]  # fmt: skip
         if account is not None:
             argv += ["--uid", str(account[0]), "--gid", str(account[1])]
@@ -44,7 +47,7 @@ def template_builder(
 
 
 def template_recipe(engine_of: Callable[[Version], str]) -> Callable[[Version], str]:
-    """Tells `LocalImages` how templates are made now: a digest of the engine's own code."""
+    """Tells `LocalImages` how templates are made now: a digest of the engine's code and of the program's."""
 
     @cache
     def digest(engine: str) -> str:
@@ -52,7 +55,8 @@ def template_recipe(engine_of: Callable[[Version], str]) -> Callable[[Version], 
         sources = sorted(
             (file for file in package.iterdir() if file.name.endswith(".py")), key=lambda file: file.name
         )
-        return hashlib.sha256(b"\0".join(file.read_bytes() for file in sources)).hexdigest()
+        program = resources.files("argosy").joinpath("agent", "template.py")
+        return hashlib.sha256(b"\0".join(file.read_bytes() for file in [*sources, program])).hexdigest()
 
     return lambda version: digest(engine_of(version))
 

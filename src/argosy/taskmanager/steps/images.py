@@ -74,3 +74,22 @@ def publish() -> None:
                         detail=state.detail,
                         source=state.source,
                     )
+
+
+@DBOS.step(name="images.publish_parameters")
+def publish_parameters() -> None:
+    """Tell what the server of each version that is ready told of its parameters, where that is news."""
+    own = parts()
+    with own.store.read() as tx:
+        known = tx.parameters.digests()
+    for datastore in catalog.datastores().values():
+        for version in datastore.versions:
+            told = own.platform.images.parameters(version)
+            if told is None:
+                state = own.platform.images.state(version)
+                if state.phase is ImagePhase.ABSENT and state.source is not None:
+                    # Pulled by a release that did not ask.
+                    own.platform.images.begin(version)
+            if told is not None and known.get((datastore.name, version.name)) != told.digest:
+                with own.store.write() as tx:
+                    tx.parameters.publish(datastore.name, version.name, told)

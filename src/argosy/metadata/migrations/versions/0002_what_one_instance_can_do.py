@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("version", sa.String(length=64), nullable=False),
         sa.Column("server_version", sa.String(length=64), nullable=False),
         sa.Column("catalogue", sa.JSON(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("read_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("datastore", "version", name=op.f("pk_parameters")),
     )
