@@ -89,6 +89,17 @@ class QuotaSettings(BaseModel):
     backups: int = Field(default=50, ge=-1)
 
 
+class RateLimitSettings(BaseModel):
+    """How many requests a project may make in a `unit`, by verb; unset is any number. `put` counts PATCH too."""
+
+    unit: Literal["second", "minute", "hour", "day"] = "minute"
+    get: int | None = Field(default=None, ge=1)
+    post: int | None = Field(default=None, ge=1)
+    put: int | None = Field(default=None, ge=1)
+    delete: int | None = Field(default=None, ge=1)
+    mgmt_post: int | None = Field(default=None, ge=1)
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ARGOSY_", env_nested_delimiter="__", extra="ignore")
 
@@ -100,6 +111,7 @@ class Settings(BaseSettings):
     local: LocalSettings = LocalSettings()
     retention: RetentionSettings = RetentionSettings()
     quotas: QuotaSettings = QuotaSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
     flavors: list[FlavorSetting] = FLAVORS
 
     @classmethod

@@ -85,7 +85,7 @@ def application(parts: Parts) -> ASGIApp:
         )
     )
     _add_documents(app, parts)
-    return Wire(app, parts.identity, parts.public_endpoint)
+    return Wire(app, parts.identity, parts.public_endpoint, parts.rates)
 
 
 def _add_documents(app: FastAPI, parts: Parts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from argosy.api.streams import Streams
 from argosy.identity.directory import Directory
@@ -12,12 +13,15 @@ from argosy.metadata.sealing import Seal
 from argosy.metadata.store import Store
 from argosy.rpc.client import Guests
 
+if TYPE_CHECKING:
+    from argosy.api.rates import Rates
+
 
 @dataclass(frozen=True)
 class Parts:
     """`public_endpoint` is what clients are told, None for what each request was sent to; sizes in GB.
 
-    `pulls_from_debian` says whether versions that operators make can be had at all.
+    `rates` is None where nobody's requests are counted. `pulls_from_debian` says whether versions that operators make can be had at all.
     """
 
     store: Store
@@ -33,3 +37,4 @@ class Parts:
     database_ca: str
     streams: Streams
     pulls_from_debian: bool
+    rates: Rates | None = None

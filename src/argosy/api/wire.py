@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Histogram
 from starlette.concurrency import run_in_threadpool
@@ -20,6 +20,9 @@ from argosy.api.faults import fault
 from argosy.domain.errors import ArgosyError, Unauthorized
 from argosy.domain.identity import Caller
 from argosy.identity.service import Identity
+
+if TYPE_CHECKING:
+    from argosy.api.rates import Rates
 
 MAX_BODY = 1_000_000  # bytes
 SCOPED = re.compile(r"/v1\.0/([^/]+)/.")
@@ -34,10 +37,13 @@ SECONDS = Histogram(
 class Wire:
     """Around the application: numbers requests, authenticates those below /v1.0/{project_id}/, bounds bodies."""
 
-    def __init__(self, app: ASGIApp, identity: Identity, public_endpoint: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, identity: Identity, public_endpoint: str | None, rates: Rates | None = None
+    ) -> None:
         self._app = app
         self._identity = identity
         self._public_endpoint = public_endpoint
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,6 +98,11 @@ class Wire:
             return fault(
                 403, f"The token is not for the project {below[1]} of the address: use its own project."
             )
+        if self._rates is not None:
+            path = scope["path"][below.end() - 1 :]
+            too_many = self._rates.refuse(caller.project_id, scope["method"], path)
+            if too_many is not None:
+                return too_many
         scope.setdefault("state", {})["caller"] = caller
         return _media(scope, headers)
 

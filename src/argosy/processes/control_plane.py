@@ -99,8 +99,18 @@ class ControlPlane:
                 database_ca=self.database.certificate,
                 streams=self.streams,
                 pulls_from_debian="debian" in self.settings.local.image_sources,
+                rates=self._rates(),
             )
         )
+
+    def _rates(self) -> Any:
+        limits = self.settings.rate_limits.model_dump(exclude={"unit"}, exclude_none=True)
+        if not limits:
+            return None
+        # What counts requests is loaded where they are counted.
+        from argosy.api.rates import Rates
+
+        return Rates(limits, self.settings.rate_limits.unit)
 
     def task_manager(self) -> Any:
         from argosy.taskmanager.main import TaskManager
