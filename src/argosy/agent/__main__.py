@@ -19,7 +19,7 @@ from argosy.agent.log import set_up
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
 from argosy.domain.errors import ArgosyError
-from argosy.domain.guest import GuestConfig
+from argosy.domain.guest import RELEASE, GuestConfig
 from argosy.engines import engine_for
 from argosy.engines.base import Configurable, Engine
 from argosy.engines.host import Account, Host, TlsFiles
@@ -52,7 +52,9 @@ def host_of(config: GuestConfig) -> Host:
 
 def describe(config: GuestConfig, engine: Engine, supervisor: Supervisor) -> GuestReport:
     """A report as of now; what the server cannot tell is left out."""
-    report = GuestReport(instance_id=config.instance_id, number=0, service=supervisor.service.value)
+    report = GuestReport(
+        instance_id=config.instance_id, number=0, service=supervisor.service.value, release=RELEASE
+    )
     try:
         if isinstance(engine, Configurable):
             report.restart_required = bool(engine.pending_restart())

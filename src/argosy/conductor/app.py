@@ -37,6 +37,7 @@ def application(store: Store) -> FastAPI:
             volume_used_bytes=body.volume_used_bytes,
             server_version=body.server_version,
             restart_required=body.restart_required,
+            release=body.release,
         )
         with store.write() as tx:
             try:

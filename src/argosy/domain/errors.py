@@ -221,6 +221,18 @@ class GuestUnreachable(Unavailable):
     code = "guest-unreachable"
 
 
+class GuestOutdated(Unavailable):
+    """A guest's agent is of an older release and does not know what it was asked."""
+
+    code = "guest-outdated"
+
+    def __init__(self, *, address: str, method: str) -> None:
+        super().__init__(
+            f"The agent of the guest at {address} is of an older release and does not know {method}: it is renewed in a "
+            "moment, try again then."
+        )
+
+
 class NameTaken(Conflict):
     """A user, project, role or application credential of this name exists already."""
 

@@ -27,7 +27,10 @@ class Service(StrEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """A guest's word on its database server. `number` grows; an older report than the last known is dropped."""
+    """A guest's word on its database server. `number` grows; an older report than the last known is dropped.
+
+    `release` is that of its agent (`domain.guest.RELEASE`).
+    """
 
     service: Service
     number: int
@@ -35,6 +38,7 @@ class Report:
     volume_used_bytes: int | None = None
     server_version: str | None = None
     restart_required: bool = False
+    release: int = 1
 
 
 @dataclass(frozen=True)

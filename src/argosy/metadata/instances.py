@@ -190,6 +190,7 @@ class Instances:
                 volume_used_bytes=report.volume_used_bytes,
                 server_version=report.server_version,
                 restart_required=report.restart_required,
+                agent_release=report.release,
             )
         )
         return result.rowcount == 1
@@ -226,6 +227,7 @@ def _instance(row: sa.Row[Any]) -> Instance:
             volume_used_bytes=stored["volume_used_bytes"],
             server_version=stored["server_version"],
             restart_required=stored["restart_required"],
+            release=stored["agent_release"],
         )
     fault = None
     if stored["fault_message"] is not None:

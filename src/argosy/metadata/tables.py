@@ -74,6 +74,7 @@ instances = Table(
     Column("volume_used_bytes", BigInteger),
     Column("server_version", String(64)),
     Column("restart_required", Boolean, nullable=False, default=False),
+    Column("agent_release", Integer, nullable=False, default=1),
     Column("root_enabled", Boolean, nullable=False, default=False),
     # Kept when root is disabled: it may have left things behind.
     Column("root_enabled_at", UtcDateTime),

@@ -7,7 +7,7 @@ from typing import cast
 
 import httpx
 
-from argosy.domain.errors import BY_KIND, Failed, GuestUnreachable, Kind
+from argosy.domain.errors import BY_KIND, Failed, GuestOutdated, GuestUnreachable, Kind
 from argosy.domain.guest import RPC_PORT
 from argosy.rpc.messages import PATH, Call, ErrorReply, Job, JobState, Phase, Reply
 
@@ -41,6 +41,8 @@ class Guests:
         if answer.status_code == httpx.codes.BAD_REQUEST:
             reply = ErrorReply.model_validate_json(answer.content)
             raise BY_KIND[Kind(reply.kind)](reply.sentence, code=reply.code)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise GuestOutdated(address=address, method=call.method)
         raise Failed(
             f"The guest at {address} answered {answer.status_code} to {call.method}.", code="guest-error"
         )

@@ -30,6 +30,7 @@ class GuestReport(BaseModel):
     volume_used_bytes: int | None = None
     server_version: str | None = None
     restart_required: bool = False
+    release: int = 1
     # Why the values of the configuration group are not the ones in force, when the server does not start with them.
     configuration_error: str | None = None
     events: list[GuestEvent] = []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
+from contextlib import suppress
 
 import structlog
 from dbos import DBOS
 
-from argosy.domain.errors import ArgosyError, Failed
-from argosy.domain.operations import CreateInstance, DeleteInstance
+from argosy.domain.errors import ArgosyError, Failed, InstanceBusy
+from argosy.domain.guest import RELEASE
+from argosy.domain.operations import CreateInstance, DeleteInstance, RenewAgent
 from argosy.taskmanager import retention
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import images
@@ -18,6 +21,7 @@ log = structlog.get_logger()
 
 EVERY_S = 2.0
 SELDOM = 300  # turns: every ten minutes
+_renewed: set[str] = set()  # instances whose agent this process has had renewed, or tried to
 _DEAD = {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 
 
@@ -32,6 +36,7 @@ def run(ended: threading.Event) -> None:
             release_orphaned_claims,
             images.publish,
             images.publish_parameters,
+            renew_old_agents,
             *seldom,
         ):
             try:
@@ -70,6 +75,22 @@ def boot_dead_guests() -> None:
 
 def forget_what_is_old() -> None:
     retention.forget_what_is_old(parts().store, parts().retention)
+
+
+def renew_old_agents() -> None:
+    """Agents of an older release are booted again as this one's, once in this process's life; databases go on."""
+    with parts().store.read() as tx:
+        old = [
+            one
+            for one in tx.instances.all()
+            if one.id not in _renewed and one.operation_id is None and not one.broken
+            if one.report is not None and one.report.release < RELEASE
+        ]
+    for instance in old:
+        request = RenewAgent(operation_id=str(uuid.uuid4()), instance_id=instance.id)
+        with suppress(InstanceBusy), parts().store.write() as tx:
+            tx.operations.begin(instance, request, requested_by="taskmanager")
+            _renewed.add(instance.id)
 
 
 def release_orphaned_claims() -> None:

@@ -15,6 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("instances", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("agent_release", sa.Integer(), nullable=False, server_default="1"))
         batch_op.add_column(sa.Column("configuration_id", sa.String(length=36), nullable=True))
         batch_op.add_column(sa.Column("configuration_revision", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("configuration_error", sa.Text(), nullable=True))
