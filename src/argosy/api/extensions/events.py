@@ -32,6 +32,7 @@ def list_events(call: Asked) -> dict[str, Any]:
 
 @router.get(
     "/events/stream",
+    status_code=200,
     response_class=EventStream,
     responses=faults(400, 413, 503),
     openapi_extra=shapes.FOLLOWED_EVENTS,

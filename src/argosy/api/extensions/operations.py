@@ -45,6 +45,7 @@ def list_operations(call: Asked) -> dict[str, Any]:
 
 @router.get(
     "/operations/stream",
+    status_code=200,
     response_class=EventStream,
     responses=faults(400, 413, 503),
     openapi_extra=shapes.FOLLOWED_OPERATIONS,
