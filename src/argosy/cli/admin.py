@@ -1,4 +1,4 @@
-"""`argosy admin`: users, projects and roles, for administrators."""
+"""`argosy admin`: users, projects, roles, and what is everybody's, for administrators."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from argosy.cli import passwords
+from argosy.cli import admin_instances, passwords, versions
 from argosy.cli.call import Call, command
 
 PANEL = "Administration"
@@ -17,7 +17,8 @@ Project = Annotated[str, typer.Option("--project", metavar="NAME", help="The pro
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Users, projects and roles. Taken as the home's administrator unless a cloud is named.",
+        help="Users, projects, roles, instances of all projects, versions. Taken as the home's administrator unless "
+        "a cloud is named.",
         no_args_is_help=True,
     )
     app.add_typer(group, name="admin", rich_help_panel=PANEL)
@@ -61,6 +62,8 @@ def add_to(app: typer.Typer) -> None:
             command(one, "assignments", administers=True, examples=("argosy admin roles assignments",))(
                 assignments
             )
+    admin_instances.add_to(group)
+    versions.add_to(group)
 
 
 def _list_of(what: str) -> Any:

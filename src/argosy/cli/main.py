@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from argosy.cli import admin, catalog, connect, databases, history, instances, life, machine, root, users
+from argosy.cli import (
+    admin,
+    catalog,
+    connect,
+    databases,
+    history,
+    instances,
+    life,
+    machine,
+    quota,
+    root,
+    users,
+)
 
 app = typer.Typer(
     name="argosy",
@@ -17,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for part in (machine, instances, life, connect, databases, users, root, history, catalog, admin):
+for part in (machine, instances, life, connect, databases, users, root, history, catalog, quota, admin):
     part.add_to(app)
 
 

@@ -252,3 +252,159 @@ class Image:
             shown.get("source"),
             time_of(shown.get("updated")),
         )
+
+
+@dataclass(frozen=True)
+class ManagedInstance(Instance):
+    """An instance as administrators see it; `task` says what holds it, None for nothing."""
+
+    task: str | None = None
+    root_enabled_by: str | None = None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> ManagedInstance:
+        operation = (shown.get("argosy") or {}).get("operation")
+        known = vars(Instance.read(shown))
+        return cls(
+            **{**known, "deleted": time_of(shown.get("deleted_at"))},
+            task=operation["kind"] if operation else None,
+            root_enabled_by=shown.get("root_enabled_by"),
+        )
+
+
+@dataclass(frozen=True)
+class RootHistory:
+    """When root was last enabled, and the id of the user who did it; None for never."""
+
+    instance_id: str
+    enabled: datetime | None
+    user_id: str | None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> RootHistory:
+        never = shown["enabled"] == "Never"
+        return cls(
+            shown["id"], None if never else time_of(shown["enabled"]), None if never else shown["user"]
+        )
+
+
+@dataclass(frozen=True)
+class ProcessFigures:
+    """What the kernel says of a process; sizes in KiB."""
+
+    pid: int
+    threads: int
+    memory_kb: int
+    memory_at_most_kb: int
+    address_space_kb: int
+    address_space_at_most_kb: int
+    file_slots: int
+
+    @classmethod
+    def read(cls, shown: dict[str, Any], pid: int) -> ProcessFigures:
+        return cls(
+            pid=pid,
+            threads=shown["threads"],
+            memory_kb=shown["vmRss"],
+            memory_at_most_kb=shown["vmHwm"],
+            address_space_kb=shown["vmSize"],
+            address_space_at_most_kb=shown["vmPeak"],
+            file_slots=shown["fdSize"],
+        )
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """The agent's release and figures, and those of the database server, None while none runs."""
+
+    agent_version: str
+    agent: ProcessFigures
+    server: ProcessFigures | None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Diagnostics:
+        ours = shown["argosy"]
+        server = ours["server"]
+        return cls(
+            shown["version"],
+            ProcessFigures.read(shown, ours["pid"]),
+            None if server is None else ProcessFigures.read(server, server["pid"]),
+        )
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What an instance's guest was given for its database server."""
+
+    memory_mb: int
+    vcpus: int
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Hardware:
+        return cls(shown["mem_total"] // 1024, shown["num_cpus"])
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A limit of a project's, -1 for none; `reserved` is what its running operations may still take."""
+
+    resource: str
+    in_use: int
+    reserved: int
+    limit: int
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Quota:
+        return cls(shown["resource"], shown["in_use"], shown["reserved"], shown["limit"])
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many requests of a verb may be made in a unit of time, and how many still may now."""
+
+    verb: str
+    uri: str
+    limit: int
+    remaining: int
+    unit: str
+    next_at: datetime | None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Rate:
+        return cls(
+            shown["verb"],
+            shown["uri"],
+            shown["value"],
+            shown["remaining"],
+            shown["unit"],
+            time_of(shown["nextAvailable"]),
+        )
+
+
+@dataclass(frozen=True)
+class ManagedVersion:
+    """A version as administrators see it; `packages` and `tags` say what its software is made from."""
+
+    id: str
+    datastore: str
+    name: str
+    number: str
+    manager: str
+    active: bool
+    default: bool
+    tags: tuple[str, ...]
+    packages: tuple[str, ...]
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> ManagedVersion:
+        return cls(
+            id=shown["id"],
+            datastore=shown["datastore_name"],
+            name=shown["name"],
+            number=shown["version"],
+            manager=shown["datastore_manager"],
+            active=shown["active"],
+            default=shown["default"],
+            tags=tuple(shown["image_tags"]),
+            packages=tuple(shown["packages"]),
+        )

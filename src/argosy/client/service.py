@@ -13,6 +13,8 @@ from argosy.client.clouds import Cloud
 from argosy.client.databases import Databases, RootAccess, Users
 from argosy.client.history import Events, Operations
 from argosy.client.instances import Instances
+from argosy.client.management import DatastoreVersions, ManagedInstances
+from argosy.client.quotas import Quotas
 from argosy.client.session import Session
 
 
@@ -33,6 +35,9 @@ class Argosy:
         self.flavors = Flavors(self.session)
         self.images = Images(self.session)
         self.accounts = Accounts(self.session)
+        self.quotas = Quotas(self.session)
+        self.managed_instances = ManagedInstances(self.session)
+        self.datastore_versions = DatastoreVersions(self.session)
 
     def __enter__(self) -> Self:
         return self
