@@ -15,10 +15,12 @@ from starlette.types import ASGIApp
 import argosy
 from argosy.api import faults
 from argosy.api.extensions import certificates, events, images, operations, protection, tags
+from argosy.api.extensions import configurations as configuration_histories
 from argosy.api.identity.routes import identity_router
 from argosy.api.parts import Parts
 from argosy.api.v1 import (
     actions,
+    configurations,
     databases,
     datastore_versions,
     datastores,
@@ -48,6 +50,8 @@ RESOURCES = (
     quotas,
     tags,
     protection,
+    configurations,
+    configuration_histories,
     operations,
     events,
     images,

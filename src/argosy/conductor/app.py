@@ -38,6 +38,7 @@ def application(store: Store) -> FastAPI:
             server_version=body.server_version,
             restart_required=body.restart_required,
             release=body.release,
+            configuration_error=body.configuration_error,
         )
         with store.write() as tx:
             try:

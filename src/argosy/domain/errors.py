@@ -125,6 +125,13 @@ class InstanceNotFound(NotFound):
         super().__init__(f"Instance {instance_id} cannot be found.")
 
 
+class ConfigurationNotFound(NotFound):
+    code = "configuration-not-found"
+
+    def __init__(self, *, configuration_id: str) -> None:
+        super().__init__(f"Configuration group {configuration_id} cannot be found.")
+
+
 class InstanceBusy(Busy):
     """Another operation holds the instance, or its state does not allow this one."""
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from argosy.domain.errors import InstanceBusy, InstanceProtected, Invalid
-from argosy.domain.status import GONE, Report, Service, Shown, shown
+from argosy.domain.operations import ApplyConfiguration
+from argosy.domain.status import GONE, SILENT_AFTER, Report, Service, Shown, shown
 
 NAME_MAX = 255
 TAGS_MAX, TAG_KEY_MAX, TAG_VALUE_MAX = 50, 128, 255
@@ -45,7 +46,8 @@ class Instance:
     last enabled and by whom stays known after it is disabled.
 
     `configuration_id` names the configuration group it follows, of which `configuration_revision` was last
-    applied; `configuration_error` says why a newer one could not be. `protected` keeps it from being deleted.
+    applied; `configuration_error` says why a newer one could not be, `configuration_refused` which the server would
+    not take, `configuration_newest` which is the newest there is. `protected` keeps it from being deleted.
     With `autogrow_limit_gb` its volume grows by itself, up to that size.
     """
 
@@ -73,6 +75,9 @@ class Instance:
     configuration_id: str | None = None
     configuration_revision: int | None = None
     configuration_error: str | None = None
+    configuration_refused: int | None = None
+    configuration_name: str | None = None
+    configuration_newest: int | None = None
     protected: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     autogrow_limit_gb: int | None = None
@@ -88,6 +93,26 @@ class Instance:
         self._check_free(now)
         if self.broken:
             raise InstanceBusy(instance_id=self.id, status="ERROR")
+
+    def check_can_be_configured(self, now: datetime) -> None:
+        """Raises Invalid, as the contract has it (2.1), while it cannot take the values of another group.
+
+        One whose values are just being applied can: whoever applies them goes on with the new ones.
+        """
+        busy = self.operation_id is not None and self.operation_kind != ApplyConfiguration.kind
+        if busy or self.broken or self.address is None:
+            refusal = InstanceBusy(instance_id=self.id, status=self.shown(now).status)
+            raise Invalid(refusal.sentence, code=refusal.code)
+
+    def can_be_configured_now(self, now: datetime) -> bool:
+        """Whether its guest can be asked to apply values: nothing else goes on, and it speaks.
+
+        One whose database server is down can: the values it fell over may be those that are changed.
+        """
+        service = self._service
+        speaks = self.report is not None and now - self.report.at <= SILENT_AFTER
+        ready = service not in {None, Service.NEW, Service.STARTING, Service.UNKNOWN}
+        return self.operation_id is None and not self.broken and self.address is not None and speaks and ready
 
     def check_can_stop(self, now: datetime) -> None:
         """Like a restart; a database server that is stopped cannot be stopped. Raises InstanceBusy."""

@@ -35,12 +35,16 @@ class InstanceRequest(Request):
 
 @dataclass(frozen=True)
 class CreateInstance(InstanceRequest):
-    """`sealed` holds the databases and users to make, encrypted: passwords never lie in a queue."""
+    """`sealed` holds the databases and users to make, encrypted: passwords never lie in a queue.
+
+    With `configuration_id` it is made with the values of that group.
+    """
 
     kind: ClassVar[str] = "instance.create"
     datastore: str
     version: str
     sealed: str
+    configuration_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ class Service(StrEnum):
 class Report:
     """A guest's word on its database server. `number` grows; an older report than the last known is dropped.
 
-    `release` is that of its agent (`domain.guest.RELEASE`).
+    `release` is that of its agent (`domain.guest.RELEASE`). `configuration_error` says why it runs without the
+    values of its configuration group.
     """
 
     service: Service
@@ -39,6 +40,7 @@ class Report:
     server_version: str | None = None
     restart_required: bool = False
     release: int = 1
+    configuration_error: str | None = None
 
 
 @dataclass(frozen=True)

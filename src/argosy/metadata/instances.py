@@ -8,19 +8,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from argosy.domain.configuration import NO_GROUP
 from argosy.domain.errors import InstanceNotFound
 from argosy.domain.instance import Fault, Instance
 from argosy.domain.status import Report, Service
-from argosy.metadata.tables import instance_logs, instances
+from argosy.metadata.tables import configurations, instance_logs, instances
 
 # Written once: putting a statement together costs more than SQLite takes to answer it.
-_ALIVE = sa.select(instances).where(instances.c.deleted_at.is_(None))
+# With each instance comes what the group it follows is called, and its newest revision.
+_ROWS = sa.select(
+    instances,
+    configurations.c.name.label("configuration_name"),
+    configurations.c.revision.label("configuration_newest"),
+).select_from(instances.outerjoin(configurations, configurations.c.id == instances.c.configuration_id))
+_ALIVE = _ROWS.where(instances.c.deleted_at.is_(None))
 _ONE = _ALIVE.where(instances.c.id == sa.bindparam("instance_id"))
 _PAGE = _ALIVE.where(instances.c.id > sa.bindparam("after_id")).order_by(instances.c.id)
 _PAGE = _PAGE.limit(sa.bindparam("at_most"))
 _OWN = instances.c.project_id == sa.bindparam("project_id")
 _OWN_ONE, _OWN_PAGE = _ONE.where(_OWN), _PAGE.where(_OWN)
-_COLUMNS = tuple(instances.c.keys())
+_COLUMNS = tuple(_ROWS.selected_columns.keys())
 
 
 class Instances:
@@ -51,9 +58,7 @@ class Instances:
         `tags` chooses those that have all of them, of a None with any value.
         """
         if tags:
-            query = sa.select(instances).where(
-                self._mine(), instances.c.id > (after_id or ""), *_tagged(tags)
-            )
+            query = _ROWS.where(self._mine(), instances.c.id > (after_id or ""), *_tagged(tags))
             found = self._connection.execute(query.order_by(instances.c.id).limit(limit + 1)).all()
             return [_instance(row) for row in found[:limit]], len(found) > limit
         rows = self._execute(_PAGE, _OWN_PAGE, after_id=after_id or "", at_most=limit + 1).all()
@@ -61,9 +66,7 @@ class Instances:
 
     def get_or_deleted(self, instance_id: str) -> Instance:
         """Like `get`, and finds what is deleted too."""
-        row = self._connection.execute(
-            sa.select(instances).where(instances.c.id == instance_id, self._ours())
-        ).first()
+        row = self._connection.execute(_ROWS.where(instances.c.id == instance_id, self._ours())).first()
         if row is None:
             raise InstanceNotFound(instance_id=instance_id)
         return _instance(row)
@@ -73,7 +76,7 @@ class Instances:
 
         `deleted` None means those that are and those that are not.
         """
-        query = sa.select(instances).where(self._ours())
+        query = _ROWS.where(self._ours())
         if deleted is not None:
             gone = instances.c.deleted_at.is_not(None)
             query = query.where(gone if deleted else sa.not_(gone))
@@ -89,7 +92,7 @@ class Instances:
         Raises InstanceNotFound when that is none of them.
         """
         gone, ids = instances.c.deleted_at, instances.c.id
-        query = sa.select(instances).where(self._ours(), gone.is_not(None), *_tagged(tags or {}))
+        query = _ROWS.where(self._ours(), gone.is_not(None), *_tagged(tags or {}))
         if after_id is not None:
             last = self.get_or_deleted(after_id)
             if last.deleted_at is None:
@@ -106,7 +109,7 @@ class Instances:
         return self._connection.execute(sa.delete(instances).where(instances.c.id.in_(old))).rowcount
 
     def all(self) -> list[Instance]:
-        return [_instance(row) for row in self._connection.execute(sa.select(instances).where(self._mine()))]
+        return [_instance(row) for row in self._connection.execute(_ROWS.where(self._mine()))]
 
     def add(self, instance: Instance) -> None:
         """A new instance, held from its first moment by the operation that builds it."""
@@ -154,6 +157,80 @@ class Instances:
         self._set(instance_id, tags=tags, updated_at=datetime.now(UTC))
         return tags
 
+    def following(
+        self, group_id: str, limit: int, after_id: str | None = None
+    ) -> tuple[list[Instance], bool]:
+        """Up to `limit` instances that follow a group, of those whose id follows `after_id`, and whether there are more."""
+        query = _ROWS.where(
+            instances.c.configuration_id == group_id, self._mine(), instances.c.id > (after_id or "")
+        )
+        rows = self._connection.execute(query.order_by(instances.c.id).limit(limit + 1)).all()
+        return [_instance(row) for row in rows[:limit]], len(rows) > limit
+
+    def followers(self, group_id: str) -> int:
+        """How many instances follow a group, whoever's they are."""
+        query = sa.select(sa.func.count()).select_from(instances)
+        alive = instances.c.deleted_at.is_(None)
+        return int(
+            self._connection.execute(
+                query.where(instances.c.configuration_id == group_id, alive)
+            ).scalar_one()
+        )
+
+    def behind(self) -> list[Instance]:
+        """Free instances that do not run with the newest revision of their group and did not refuse it.
+
+        One that follows no group any more is behind until its group's values are taken from it.
+        """
+        own = instances.c
+        revised = sa.and_(
+            own.configuration_id.is_not(None),
+            configurations.c.revision != sa.func.coalesce(own.configuration_revision, NO_GROUP),
+            configurations.c.revision != sa.func.coalesce(own.configuration_refused, NO_GROUP),
+        )
+        detached = sa.and_(
+            own.configuration_id.is_(None),
+            own.configuration_revision.is_not(None),
+            own.configuration_refused.is_distinct_from(NO_GROUP),
+        )
+        free = sa.and_(own.operation_id.is_(None), own.address.is_not(None), sa.not_(own.broken))
+        query = _ROWS.where(self._mine(), free, sa.or_(revised, detached)).order_by(own.id)
+        return [_instance(row) for row in self._connection.execute(query)]
+
+    def follow(self, instance_id: str, group_id: str | None) -> None:
+        """Have an instance follow a group, or none; either is still to be applied."""
+        values: dict[str, Any] = {"configuration_error": None, "configuration_refused": None}
+        if group_id is None:
+            values["configuration_revision"] = sa.func.coalesce(instances.c.configuration_revision, NO_GROUP)
+        else:
+            values["configuration_revision"] = None
+        self._set(instance_id, configuration_id=group_id, updated_at=datetime.now(UTC), **values)
+
+    def applied(self, instance_id: str, group_id: str | None, revision: int) -> bool:
+        """Write down that a revision of a group was applied; False when the instance follows another one by now."""
+        same = instances.c.configuration_id.is_not_distinct_from(group_id)
+        result = self._connection.execute(
+            sa.update(instances)
+            .where(instances.c.id == instance_id, self._mine(), same)
+            .values(
+                configuration_revision=None if group_id is None else revision,
+                configuration_error=None,
+                configuration_refused=None,
+            )
+        )
+        return result.rowcount == 1
+
+    def not_applied(
+        self, instance_id: str, group_id: str | None, revision: int, reason: str, *, refused: bool
+    ) -> None:
+        """Write down why a revision could not be applied; one that was `refused` is not tried again by itself."""
+        same = instances.c.configuration_id.is_not_distinct_from(group_id)
+        self._connection.execute(
+            sa.update(instances)
+            .where(instances.c.id == instance_id, self._mine(), same)
+            .values(configuration_error=reason, configuration_refused=revision if refused else None)
+        )
+
     def set_address(self, instance_id: str, address: str) -> None:
         self._set(instance_id, address=address)
 
@@ -191,6 +268,7 @@ class Instances:
                 server_version=report.server_version,
                 restart_required=report.restart_required,
                 agent_release=report.release,
+                reported_configuration_error=report.configuration_error,
             )
         )
         return result.rowcount == 1
@@ -228,6 +306,7 @@ def _instance(row: sa.Row[Any]) -> Instance:
             server_version=stored["server_version"],
             restart_required=stored["restart_required"],
             release=stored["agent_release"],
+            configuration_error=stored["reported_configuration_error"],
         )
     fault = None
     if stored["fault_message"] is not None:
@@ -258,6 +337,9 @@ def _instance(row: sa.Row[Any]) -> Instance:
         configuration_id=stored["configuration_id"],
         configuration_revision=stored["configuration_revision"],
         configuration_error=stored["configuration_error"],
+        configuration_refused=stored["configuration_refused"],
+        configuration_name=stored["configuration_name"],
+        configuration_newest=stored["configuration_newest"],
         protected=stored["protected"],
         tags=stored["tags"],
         autogrow_limit_gb=stored["autogrow_limit_gb"],

@@ -13,6 +13,7 @@ from argosy.domain.errors import ArgosyError, InstanceBusy, InstanceProtected, N
 from argosy.domain.instance import Instance
 from argosy.domain.operations import (
     BREAKING,
+    ApplyConfiguration,
     Choice,
     DeleteInstance,
     InstanceRequest,
@@ -118,8 +119,13 @@ class Operations:
 
     def succeed(self, operation_id: str) -> None:
         """End an operation well and release its instance; a second call changes nothing."""
-        if self._end(operation_id, state=State.SUCCEEDED.value, doing=""):
-            self._release(operation_id, broken=False, fault_message=None, fault_details=None, fault_at=None)
+        ended = self._end(operation_id, state=State.SUCCEEDED.value, doing="")
+        if ended is not None:
+            values: dict[str, Any] = {"fault_message": None, "fault_details": None, "fault_at": None}
+            if ended.kind != ApplyConfiguration.kind:
+                # Restarted, larger, newer: it may take now what it refused.
+                values["configuration_refused"] = None
+            self._release(operation_id, broken=False, **values)
 
     def fail(self, operation_id: str, error: ArgosyError, details: str | None = None) -> None:
         """End an operation badly, keep the reason where the user sees it, release its instance; once."""
@@ -149,7 +155,7 @@ class Operations:
         self._connection.execute(
             sa.update(instances)
             .where(instances.c.operation_id == operation_id)
-            .values(deleted_at=now, updated_at=now, address=None)
+            .values(deleted_at=now, updated_at=now, address=None, configuration_id=None)
         )
 
     def get(self, operation_id: str) -> Operation:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from argosy.domain import quotas
+from argosy.metadata.configurations import Configurations
 from argosy.metadata.datastore_versions import DatastoreVersions
 from argosy.metadata.events import Events
 from argosy.metadata.flavors import Flavors
@@ -28,6 +29,7 @@ class Transaction:
         self, connection: sa.Connection, project_id: str | None, queue: Queue, limits: Mapping[str, int]
     ) -> None:
         self.connection = connection
+        self.configurations = Configurations(connection, project_id)
         self.datastore_versions = DatastoreVersions(connection)
         self.events = Events(connection, project_id)
         self.flavors = Flavors(connection)

@@ -75,14 +75,17 @@ instances = Table(
     Column("server_version", String(64)),
     Column("restart_required", Boolean, nullable=False, default=False),
     Column("agent_release", Integer, nullable=False, default=1),
+    Column("reported_configuration_error", Text),
     Column("root_enabled", Boolean, nullable=False, default=False),
     # Kept when root is disabled: it may have left things behind.
     Column("root_enabled_at", UtcDateTime),
     Column("root_enabled_by", String(255)),
-    # The configuration group it follows, the revision of it that was last applied, and why a newer one was not.
+    # The configuration group it follows, the revision of it that was last applied, why a newer one was not, and
+    # which the server refused. With a revision and no group, the group's values are still to be taken away.
     Column("configuration_id", String(36)),
     Column("configuration_revision", Integer),
     Column("configuration_error", Text),
+    Column("configuration_refused", Integer),
     Column("protected", Boolean, nullable=False, default=False),
     Column("tags", JSON, nullable=False, default=dict),
     Column("autogrow_limit_gb", Integer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from argosy.domain.operations import CreateInstance
-from argosy.taskmanager.steps import guest, images, servers, volumes
+from argosy.taskmanager.steps import configurations, guest, images, servers, volumes
 from argosy.taskmanager.workflow import workflow
 
 
@@ -32,4 +32,7 @@ def create_instance(asked: CreateInstance) -> Iterator[None]:
     volumes.create(asked.instance_id)
     servers.note_limits(asked.instance_id)
     yield
-    guest.prepare(asked, address)
+    wanted = configurations.wanted(asked.instance_id) if asked.configuration_id else None
+    guest.prepare(asked, address, wanted)
+    if wanted is not None:
+        configurations.applied(asked.instance_id, wanted)

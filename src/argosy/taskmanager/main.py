@@ -7,11 +7,12 @@ import threading
 from dbos import DBOS, DBOSConfig
 
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
-from argosy.taskmanager import create, delete, pull_image, reboot, restart, start, stop, sweeps
+from argosy.taskmanager import configure, create, delete, pull_image, reboot, restart, start, stop, sweeps
 from argosy.taskmanager.parts import Parts, install
 from argosy.taskmanager.steps import images
 
 WORKFLOWS = (
+    configure.apply_configuration,
     create.create_instance,
     delete.delete_instance,
     pull_image.pull_image,

@@ -1,4 +1,4 @@
-"""On a schedule: guests that died are booted again, claims nobody holds released, images published."""
+"""On a schedule: dead guests are booted again, claims nobody holds released, late configurations applied."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from dbos import DBOS
 
 from argosy.domain.errors import ArgosyError, Failed, InstanceBusy
 from argosy.domain.guest import RELEASE
-from argosy.domain.operations import CreateInstance, DeleteInstance, RenewAgent
+from argosy.domain.operations import ApplyConfiguration, CreateInstance, DeleteInstance, RenewAgent
 from argosy.taskmanager import retention
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import images
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 EVERY_S = 2.0
 SELDOM = 300  # turns: every ten minutes
 _renewed: set[str] = set()  # instances whose agent this process has had renewed, or tried to
+AGAIN_AFTER = timedelta(seconds=30)
 _DEAD = {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 
 
@@ -34,6 +36,7 @@ def run(ended: threading.Event) -> None:
         for sweep in (
             boot_dead_guests,
             release_orphaned_claims,
+            catch_up,
             images.publish,
             images.publish_parameters,
             renew_old_agents,
@@ -91,6 +94,25 @@ def renew_old_agents() -> None:
         with suppress(InstanceBusy), parts().store.write() as tx:
             tx.operations.begin(instance, request, requested_by="taskmanager")
             _renewed.add(instance.id)
+
+
+def catch_up() -> None:
+    """Instances that were busy or down when their configuration group changed get its values now.
+
+    Those whose server refused them are left alone until the group or their server changes, and one on which
+    anything has just failed is given a while.
+    """
+    now = datetime.now(UTC)
+    with parts().store.read() as tx:
+        behind = [one for one in tx.instances.behind() if one.can_be_configured_now(now)]
+    for one in behind:
+        if one.fault is not None and now - one.fault.created_at < AGAIN_AFTER:
+            continue
+        request = ApplyConfiguration(
+            operation_id=str(uuid.uuid4()), instance_id=one.id, configuration_id=one.configuration_id
+        )
+        with suppress(InstanceBusy), parts().store.write() as tx:
+            tx.operations.begin(one, request, requested_by="taskmanager")
 
 
 def release_orphaned_claims() -> None:

@@ -58,6 +58,14 @@ def _reference(value: Any) -> Any:
 Reference = Annotated[str, BeforeValidator(_reference), StringConstraints(min_length=1, max_length=NAME_MAX)]
 
 
+class DatastoreBody(Body):
+    """A version of a datastore, both by name or id; what is missing is the default one."""
+
+    type: StrictStr | None = None
+    version: StrictStr | None = None
+    version_number: StrictStr | None = None
+
+
 def _network(value: str) -> str:
     if not re.fullmatch(r"[\d.]{7,15}(/\d{1,2})?", value, re.ASCII):
         raise ValueError("must be an IPv4 address or network, such as 10.0.0.0/8")

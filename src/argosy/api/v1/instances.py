@@ -13,7 +13,17 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
 from argosy.api.v1 import shapes, views
-from argosy.api.v1.bodies import AccessBody, Body, DatabaseBody, Name, Reference, SizeGb, UserBody
+from argosy.api.v1.bodies import (
+    AccessBody,
+    Body,
+    DatabaseBody,
+    DatastoreBody,
+    Name,
+    Reference,
+    SizeGb,
+    UserBody,
+)
+from argosy.api.v1.configurations import attach, detach, group_for
 from argosy.api.v1.datastores import find_datastore
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
@@ -36,7 +46,6 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _LATER = {
     "replica_of": "Detaching a replica",
     "slave_of": "Detaching a replica",
-    "configuration": "Attaching configuration groups",
     "datastore_version": "Upgrading",
     "access": "Changing who may connect",
 }
@@ -45,12 +54,6 @@ _LATER = {
 class VolumeBody(Body):
     size: SizeGb
     type: StrictStr | None = None
-
-
-class DatastoreBody(Body):
-    type: StrictStr | None = None
-    version: StrictStr | None = None
-    version_number: StrictStr | None = None
 
 
 class NicBody(Body, extra="forbid"):
@@ -119,7 +122,7 @@ class Changes(Body, extra="forbid"):
     name: StrictStr | None = None
     replica_of: Any = None
     slave_of: Any = None
-    configuration: Any = None
+    configuration: Reference | None = None
     datastore_version: Any = None
     access: Any = None
 
@@ -217,6 +220,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             created_at=call.now,
             updated_at=call.now,
             access=_access(asked.access),
+            configuration_id=_configuration_id(tx, asked, datastore, version),
             tags=tags,
             protected=asked.protected,
         )
@@ -226,6 +230,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             instance_id=instance.id,
             datastore=datastore.name,
             version=version.name,
+            configuration_id=instance.configuration_id,
             sealed=call.parts.seal.close(
                 {
                     "databases": [database.model_dump() for database in asked.databases],
@@ -251,18 +256,28 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
 @router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 501))
 @router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 501))
 def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
-    """Rename. The other changes Trove knows are refused by name until they are here."""
+    """Rename, and one other change: attach a configuration group, or with null or an empty object detach it.
+
+    The other changes Trove knows are refused by name until they are here.
+    """
     call.allow("instance:update")
     check_instance_id(instance_id)
     asked = body.instance.model_fields_set
+    if len(asked - {"name"}) > 1:
+        raise Invalid(
+            f"Validation error: instance: one change besides the name at a time, not {' and '.join(sorted(asked))}."
+        )
     with call.write() as tx:
         instance = tx.instances.get(instance_id)
-        # An empty object detaches the configuration group (contract 2.1), and there is none attached.
-        later = sorted(_LATER[name] for name in asked & _LATER.keys())
-        if later:
-            raise Unsupported(f"{' and '.join(dict.fromkeys(later))} is not supported yet.")
         if "name" in asked:
             tx.instances.rename(instance.id, check_name(body.instance.name))
+        later = [_LATER[name] for name in asked & _LATER.keys()]
+        if later:
+            raise Unsupported(f"{later[0]} is not supported yet.")
+        if body.instance.configuration is not None:
+            attach(call, tx, instance, body.instance.configuration)
+        elif "configuration" in asked or not asked:
+            detach(call, tx, instance)
 
 
 @router.delete("/instances/{instance_id}", status_code=202, responses=faults(404, 422))
@@ -339,8 +354,6 @@ def _refuse_what_is_not_there(asked: NewInstance) -> None:
         raise Invalid("Validation error: instance.replica_count: it needs replica_of.")
     if asked.restore_point:
         raise Unsupported("Restoring a backup is not supported yet.")
-    if asked.configuration:
-        raise Unsupported("Configuration groups are not supported yet.")
     if asked.modules:
         raise Unsupported("Modules are not supported.")
 
@@ -385,6 +398,14 @@ def _datastore(call: Call, asked: DatastoreBody) -> tuple[Datastore, Version]:
     if not wanted:
         raise Invalid(f"Datastore {datastore.name} has no default version: name one of {offered}.")
     raise Invalid(f"Datastore {datastore.name} has no version {wanted[:255]!r}: choose one of {offered}.")
+
+
+def _configuration_id(
+    tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version
+) -> str | None:
+    if asked.configuration is None:
+        return None
+    return group_for(tx, asked.configuration, datastore.name, version.name).id
 
 
 def _flavor(tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version) -> Flavor:

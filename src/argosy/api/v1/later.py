@@ -20,15 +20,12 @@ _OF_AN_INSTANCE = {
 _COLLECTIONS = {
     "/backups": (["GET", "POST"], "backup:index", "Backups are"),
     "/backup_strategies": (["GET", "POST", "DELETE"], "backup_strategy:index", "Backups are"),
-    "/configurations": (["GET", "POST"], "configuration:index", "Configuration groups are"),
     "/clusters": (["POST"], "cluster:create", "Clusters are"),
     "/modules": (["GET", "POST"], "module:index", "Modules are"),
 }
 # Nothing can be in these collections, and clients that look for a name go on at a 404.
 _SINGLE = {
     "/backups/{one}": (["GET", "DELETE"], "backup:show", "Backup"),
-    "/configurations/{one}": (["GET", "PUT", "PATCH", "DELETE"], "configuration:show", "Configuration group"),
-    "/configurations/{one}/instances": (["GET"], "configuration:instances", "Configuration group"),
     "/clusters/{one}": (["GET", "POST", "DELETE"], "cluster:show", "Cluster"),
     "/clusters/{one}/root": (["GET", "POST"], "cluster:extension:root:index", "Cluster"),
     "/modules/{one}": (["GET", "PUT", "DELETE"], "module:show", "Module"),

@@ -140,6 +140,20 @@ class Protection(BaseModel):
     protected: bool
 
 
+class Outcome(BaseModel):
+    """How far an instance is with the configuration group it follows."""
+
+    state: str = Field(
+        description="applied, restart-required, applying, waiting, refused or given-up, as `meaning` says in words."
+    )
+    meaning: str
+    revision: int | None = Field(description="Which revision was applied last.")
+    newest: int | None
+    error: str | None = Field(
+        description="Why the newest one is not in force, in the database server's words."
+    )
+
+
 class Beyond(BaseModel):
     """What Trove never told."""
 
@@ -151,6 +165,7 @@ class Beyond(BaseModel):
     operation: Operation | None = None
     name: str | None = Field(default=None, description="The platform.")
     limits: dict[str, str] | None = None
+    configuration: Outcome | None = None
 
 
 class Instance(BaseModel):
@@ -169,11 +184,18 @@ class Instance(BaseModel):
     tenant_id: str | None = Field(default=None, description="For administrators.")
 
 
+class ConfigurationReference(BaseModel):
+    id: str
+    name: str
+    links: list[Link]
+
+
 class DetailedInstance(Instance):
     created: str
     updated: str
     service_status_updated: str | None = None
     fault: FaultOfInstance | None = None
+    configuration: ConfigurationReference | None = None
     server_id: str | None = Field(default=None, description="For administrators.")
     volume_id: str | None = Field(default=None, description="For administrators.")
     encrypted_rpc_messaging: bool | None = Field(default=None, description="For administrators.")
@@ -507,3 +529,99 @@ class Authority(BaseModel):
 
 class ShownAuthority(BaseModel):
     certificate_authority: Authority
+
+
+class Configuration(BaseModel):
+    id: str
+    name: str
+    description: str | None
+    created: str
+    updated: str
+    datastore_version_id: str
+    datastore_name: str
+    datastore_version_name: str
+
+
+class DetailedConfiguration(Configuration):
+    values: dict[str, str | int | float]
+    instance_count: int
+    datastore_version_number: str
+    revision: int
+
+
+class Configurations(Page):
+    configurations: list[Configuration]
+
+
+class ShownConfiguration(BaseModel):
+    configuration: DetailedConfiguration
+
+
+class Follower(BaseModel):
+    id: str
+    name: str
+    argosy: Outcome
+
+
+class Followers(Page):
+    instances: list[Follower]
+
+
+class Revision(BaseModel):
+    revision: int
+    at: str
+    by: str
+    note: str
+    values: dict[str, str | int | float]
+
+
+class Revisions(Page):
+    revisions: list[Revision]
+
+
+class ShownRevision(BaseModel):
+    revision: Revision
+
+
+class Change(BaseModel):
+    """A parameter whose value differs; null where it is not set."""
+
+    name: str
+    old: str | None
+    new: str | None
+    restart_required: bool
+
+
+class Diff(BaseModel):
+    """From one revision of a group to another."""
+
+    old: int
+    new: int
+    changes: list[Change]
+
+
+class ShownDiff(BaseModel):
+    diff: Diff
+
+
+class Trial(BaseModel):
+    """What would come of it in one instance."""
+
+    id: str
+    name: str
+    when: str = Field(description="now, restart (some wait for one), later (it is busy or down), or nothing.")
+    at_once: list[str]
+    after_restart: list[str]
+
+
+class DryRun(BaseModel):
+    """What would happen; nothing has."""
+
+    valid: bool
+    errors: list[str]
+    changes: list[Change]
+    instances: list[Trial]
+
+
+class ShownDryRun(BaseModel):
+    dry_run: DryRun

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argosy.api.call import Call
+from argosy.domain.configuration import MEANING, error_of, outcome
 from argosy.domain.datastore import Datastore
 from argosy.domain.instance import Instance
 from argosy.domain.operations import Event, Operation
@@ -70,6 +71,12 @@ def instance_detail(
             "created": date(instance.fault.created_at),
             "details": instance.fault.details if call.caller.is_admin else None,
         }
+    if instance.configuration_id is not None:
+        view["configuration"] = {
+            "id": instance.configuration_id,
+            "name": instance.configuration_name or "",
+            "links": call.links("configurations", instance.configuration_id),
+        }
     if call.caller.is_admin:
         view["server_id"] = view["volume_id"] = instance.id
         view["encrypted_rpc_messaging"] = True
@@ -81,9 +88,23 @@ def instance_detail(
         "operation": None if operation is None else operation_view(operation),
         **instance.platform,
     }
+    if instance.configuration_id is not None:
+        view["argosy"]["configuration"] = outcome_view(instance)
     if instance.deleted_at is not None:
         view["argosy"]["deleted"] = date(instance.deleted_at)
     return view
+
+
+def outcome_view(instance: Instance) -> dict[str, Any]:
+    """How far an instance is with the configuration group it follows."""
+    how = outcome(instance)
+    return {
+        "state": how.value,
+        "meaning": MEANING[how],
+        "revision": instance.configuration_revision,
+        "newest": instance.configuration_newest,
+        "error": error_of(instance),
+    }
 
 
 def operation_view(operation: Operation) -> dict[str, Any]:

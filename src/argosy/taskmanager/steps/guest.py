@@ -7,8 +7,10 @@ from typing import Any
 
 from dbos import DBOS
 
+from argosy.domain.configuration import Wanted
 from argosy.domain.errors import BY_KIND, GuestUnreachable, Kind
 from argosy.domain.operations import (
+    ApplyConfiguration,
     CreateInstance,
     DeleteInstance,
     InstanceRequest,
@@ -16,9 +18,21 @@ from argosy.domain.operations import (
     StartInstance,
     StopInstance,
 )
-from argosy.rpc.messages import Database, Job, JobState, NewUser, Phase, Ping, Prepare, Restart, Start, Stop
+from argosy.rpc.messages import (
+    ApplyParameters,
+    Database,
+    Job,
+    JobState,
+    NewUser,
+    Phase,
+    Ping,
+    Prepare,
+    Restart,
+    Start,
+    Stop,
+)
 from argosy.taskmanager.parts import parts
-from argosy.taskmanager.steps import servers
+from argosy.taskmanager.steps import configurations, servers
 
 WAIT_S = 2.0
 JOB_TRIES = 450  # turns of WAIT_S: a quarter of an hour
@@ -30,9 +44,17 @@ BOOT_AGAIN_EVERY = 10
 _Step = Callable[[Any, str], JobState]
 
 
-def prepare(asked: CreateInstance, address: str) -> None:
-    """Have the database server made and started, with its first databases and users. Raises what the guest raised."""
-    _finish(_prepare, asked, address)
+def prepare(asked: CreateInstance, address: str, wanted: Wanted | None = None) -> None:
+    """Have the database server made and started, with its first databases and users. Raises what the guest raised.
+
+    Its first start is with the `wanted` revision of a configuration group.
+    """
+    _finish(lambda asked, address: _prepare(asked, address, wanted), asked, address)
+
+
+def apply_parameters(asked: ApplyConfiguration, address: str, wanted: Wanted, turn: int) -> None:
+    """Have the server run with a revision of a group. Raises what it refused, with everything put back."""
+    _finish(lambda asked, address: _apply_parameters(asked, address, wanted, turn), asked, address)
 
 
 def restart(asked: InstanceRequest, address: str) -> None:
@@ -87,7 +109,7 @@ def _finish(step: _Step, asked: InstanceRequest, address: str) -> None:
 
 
 @DBOS.step(name="guest.prepare")
-def _prepare(asked: CreateInstance, address: str) -> JobState:
+def _prepare(asked: CreateInstance, address: str, configuration: Wanted | None = None) -> JobState:
     wanted = parts().seal.open(asked.sealed)
     return _run(
         asked,
@@ -97,8 +119,17 @@ def _prepare(asked: CreateInstance, address: str) -> JobState:
             wait_s=WAIT_S,
             databases=tuple(Database(**one) for one in wanted["databases"]),
             users=tuple(NewUser(**one) for one in wanted["users"]),
+            parameters=configurations.values(configuration),
         ),
     )
+
+
+@DBOS.step(name="guest.apply_parameters")
+def _apply_parameters(asked: ApplyConfiguration, address: str, wanted: Wanted, turn: int) -> JobState:
+    # A job of its own for each turn: under one id it would be the same job.
+    job_id = f"{asked.operation_id}-{turn}"
+    values = configurations.values(wanted)
+    return _run(asked, address, ApplyParameters(job_id=job_id, wait_s=WAIT_S, values=values))
 
 
 @DBOS.step(name="guest.restart")

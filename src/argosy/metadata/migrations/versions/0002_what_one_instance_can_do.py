@@ -19,6 +19,8 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("configuration_id", sa.String(length=36), nullable=True))
         batch_op.add_column(sa.Column("configuration_revision", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("configuration_error", sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column("configuration_refused", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("reported_configuration_error", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("protected", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch_op.add_column(sa.Column("tags", sa.JSON(), nullable=False, server_default="{}"))
         batch_op.add_column(sa.Column("autogrow_limit_gb", sa.Integer(), nullable=True))
