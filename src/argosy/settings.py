@@ -69,6 +69,13 @@ class RetentionSettings(BaseModel):
     events_days: float = Field(default=90, ge=1)
 
 
+class ObjectSettings(BaseModel):
+    """The object store: where it is (unset, `objects` in the home), and what one project may hold; unset, no bound."""
+
+    directory: Path | None = None
+    max_gb_per_project: float | None = Field(default=10, gt=0)
+
+
 class LocalSettings(BaseModel):
     """The local platform. `network` unset is a /24 of 127.77.0.0/16 chosen by the home's path."""
 
@@ -109,6 +116,7 @@ class Settings(BaseSettings):
     conductor: ConductorSettings = ConductorSettings()
     taskmanager: TaskManagerSettings = TaskManagerSettings()
     local: LocalSettings = LocalSettings()
+    objects: ObjectSettings = ObjectSettings()
     retention: RetentionSettings = RetentionSettings()
     quotas: QuotaSettings = QuotaSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()

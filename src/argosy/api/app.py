@@ -17,6 +17,7 @@ from argosy.api import faults
 from argosy.api.extensions import certificates, events, images, operations, protection, tags
 from argosy.api.extensions import configurations as configuration_histories
 from argosy.api.identity.routes import identity_router
+from argosy.api.objectstore.app import ObjectStoreApi
 from argosy.api.parts import Parts
 from argosy.api.v1 import (
     actions,
@@ -89,7 +90,8 @@ def application(parts: Parts) -> ASGIApp:
         )
     )
     _add_documents(app, parts)
-    return Wire(app, parts.identity, parts.public_endpoint, parts.rates)
+    objects = ObjectStoreApi(parts.objects, parts.policy)
+    return Wire(app, parts.identity, parts.public_endpoint, parts.rates, objects)
 
 
 def _add_documents(app: FastAPI, parts: Parts) -> None:

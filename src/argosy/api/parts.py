@@ -12,6 +12,7 @@ from argosy.identity.service import Identity
 from argosy.metadata.sealing import Seal
 from argosy.metadata.store import Store
 from argosy.rpc.client import Guests
+from argosy.storage.base import ObjectStore
 
 if TYPE_CHECKING:
     from argosy.api.rates import Rates
@@ -36,5 +37,6 @@ class Parts:
     max_volume_gb: int
     database_ca: str
     streams: Streams
+    objects: ObjectStore
     pulls_from_debian: bool
     rates: Rates | None = None

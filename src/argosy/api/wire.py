@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from argosy.api.faults import fault
+from argosy.api.objectstore.app import ObjectStoreApi
+from argosy.api.objectstore.names import BELOW
 from argosy.domain.errors import ArgosyError, Unauthorized
 from argosy.domain.identity import Caller
 from argosy.identity.service import Identity
@@ -38,9 +40,16 @@ class Wire:
     """Around the application: numbers requests, authenticates those below /v1.0/{project_id}/, bounds bodies."""
 
     def __init__(
-        self, app: ASGIApp, identity: Identity, public_endpoint: str | None, rates: Rates | None = None
+        self,
+        app: ASGIApp,
+        identity: Identity,
+        public_endpoint: str | None,
+        rates: Rates | None = None,
+        objects: ObjectStoreApi | None = None,
     ) -> None:
+        """`objects` answers below /swift/v1/, where bodies are as large as objects are."""
         self._app = app
+        self._objects = objects
         self._identity = identity
         self._public_endpoint = public_endpoint
         self._rates = rates
@@ -62,6 +71,9 @@ class Wire:
             await send(message)
 
         try:
+            if self._objects is not None and scope["path"].startswith(BELOW):
+                await self._ask_object_store(self._objects, scope, receive, numbered)
+                return
             refusal = await self._refuse(scope)
             if refusal is not None:
                 await refusal(scope, receive, numbered)
@@ -86,12 +98,7 @@ class Wire:
         try:
             caller = await self._caller(scope, headers)
         except Unauthorized as error:
-            refusal = fault(401, error.sentence, code=error.code)
-            base = (
-                self._public_endpoint or f"{scope['scheme']}://{headers.get(b'host', b'').decode('latin-1')}"
-            )
-            refusal.headers["WWW-Authenticate"] = f'Keystone uri="{base}/identity/v3"'
-            return refusal
+            return self._who_are_you(scope, headers, error)
         except ArgosyError as error:
             return fault(503, error.sentence, code=error.code)
         if caller.project_id != below[1]:
@@ -105,6 +112,31 @@ class Wire:
                 return too_many
         scope.setdefault("state", {})["caller"] = caller
         return _media(scope, headers)
+
+    async def _ask_object_store(
+        self, objects: ObjectStoreApi, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        headers = dict(scope["headers"])
+        refusal: Any
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            refusal = fault(400, "Neither path nor query may hold NUL characters.", code="invalid")
+        else:
+            try:
+                caller = await self._caller(scope, headers)
+            except Unauthorized as error:
+                refusal = self._who_are_you(scope, headers, error)
+            except ArgosyError as error:
+                refusal = fault(503, error.sentence, code=error.code)
+            else:
+                await objects(scope, receive, send, caller)
+                return
+        await refusal(scope, receive, send)
+
+    def _who_are_you(self, scope: Scope, headers: dict[bytes, bytes], error: Unauthorized) -> Any:
+        refusal = fault(401, error.sentence, code=error.code)
+        base = self._public_endpoint or f"{scope['scheme']}://{headers.get(b'host', b'').decode('latin-1')}"
+        refusal.headers["WWW-Authenticate"] = f'Keystone uri="{base}/identity/v3"'
+        return refusal
 
     async def _caller(self, scope: Scope, headers: dict[bytes, bytes]) -> Caller:
         token = headers.get(b"x-auth-token")

@@ -13,6 +13,7 @@ def catalog(base_url: str, region: str, project_id: str) -> list[dict[str, Any]]
     return [
         _service("identity", "keystone", f"{base_url}/identity/v3", region),
         _service("database", "trove", f"{base_url}/v1.0/{project_id}", region),
+        _service("object-store", "swift", f"{base_url}/swift/v1/AUTH_{project_id}", region),
     ]
 
 

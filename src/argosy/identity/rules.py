@@ -52,6 +52,10 @@ _OWNER_READS = [
     "operation:index",
     "operation:show",
     "event:index",
+    "object_store:read",
+    "instance:log:index",
+    "instance:log:read",
+    "instance:log:read:error",
 ]
 
 # Changes of a project's own things.
@@ -102,6 +106,7 @@ _OWNER_WRITES = [
     "module:delete",
     "module:update",
     "module:reapply",
+    "object_store:write",
 ]
 
 # What belongs to nobody, and anybody with a role in some project may read.
@@ -127,6 +132,9 @@ _SHARED_READS = [
 
 _ADMIN_ONLY = [
     "instance:reset_status",
+    # Logs of type SYS by Trove's route, and the guest agent's own by ours.
+    "instance:guest_log:system",
+    "instance:log:read:guest",
     "cluster:reset-status",
     "backup:index:all_projects",
     "datastore:delete",

@@ -98,6 +98,7 @@ class ControlPlane:
                 max_volume_gb=api.max_volume_gb,
                 database_ca=self.database.certificate,
                 streams=self.streams,
+                objects=self.objects(),
                 pulls_from_debian="debian" in self.settings.local.image_sources,
                 rates=self._rates(),
             )
@@ -128,6 +129,7 @@ class ControlPlane:
             database=self.database,
             seal=self.seal,
             conductor_url=f"https://{host}:{port}",
+            objects=self.objects(),
             retention=Retention(
                 deleted_instances=timedelta(days=kept.deleted_instances_days),
                 operations=timedelta(days=kept.operations_days),
@@ -140,6 +142,13 @@ class ControlPlane:
     def _offers(self) -> list[Offer]:
         with self.store.read() as tx:
             return tx.datastore_versions.all()
+
+    def objects(self) -> Any:
+        from argosy.storage.directory import DirectoryStore
+
+        objects = self.settings.objects
+        most = None if objects.max_gb_per_project is None else int(objects.max_gb_per_project * 2**30)
+        return DirectoryStore(objects.directory or self.settings.home / "objects", most_bytes=most)
 
     def platform(self) -> LocalPlatform:
         return local_platform(self.settings)

@@ -10,6 +10,7 @@ from argosy.metadata.store import Store
 from argosy.platforms.base import Platform
 from argosy.rpc.certificates import Authority
 from argosy.rpc.client import Guests
+from argosy.storage.base import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Parts:
     database: Authority
     seal: Seal
     conductor_url: str
+    objects: ObjectStore
     retention: Retention = Retention()
 
 

@@ -31,7 +31,7 @@ def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
     turn = 0
     while not ended.wait(EVERY_S):
-        seldom = (forget_what_is_old,) if turn % SELDOM == 0 else ()
+        seldom = (forget_what_is_old, expire_objects) if turn % SELDOM == 0 else ()
         turn += 1
         for sweep in (
             boot_dead_guests,
@@ -113,6 +113,12 @@ def catch_up() -> None:
         )
         with suppress(InstanceBusy), parts().store.write() as tx:
             tx.operations.begin(one, request, requested_by="taskmanager")
+
+
+def expire_objects() -> None:
+    gone = parts().objects.expire()
+    if gone:
+        log.info("objects expired", objects=gone)
 
 
 def release_orphaned_claims() -> None:
