@@ -25,9 +25,10 @@ from argosy.api.v1.bodies import (
 )
 from argosy.api.v1.configurations import attach, detach, group_for
 from argosy.api.v1.datastores import find_datastore
+from argosy.api.v1.resizing import check_volume_size
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
-from argosy.domain.errors import Failed, InstanceNotFound, Invalid, NotFound, OverLimit, Unsupported
+from argosy.domain.errors import Failed, InstanceNotFound, Invalid, NotFound, Unsupported
 from argosy.domain.instance import (
     TAGS_MAX,
     Flavor,
@@ -361,10 +362,7 @@ def _refuse_what_is_not_there(asked: NewInstance) -> None:
 def _volume_gb(call: Call, asked: NewInstance) -> int:
     if asked.volume is None:
         raise Invalid("Validation error: instance.volume: the size of the volume must be given.")
-    if asked.volume.size > call.parts.max_volume_gb:
-        raise OverLimit(
-            f"The volume is larger than the {call.parts.max_volume_gb} GB that one may have at most."
-        )
+    check_volume_size(call, asked.volume.size)
     return asked.volume.size
 
 

@@ -258,7 +258,7 @@ def _keep_all_but(size: int, point: Path) -> None:
 
     A twentieth of the size is kept too, which is what the tables of a file system of that size would take.
     """
-    device = os.stat(point).st_dev
+    device = point.stat().st_dev
     name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
     mounted = os.statvfs(point)
     kept = mounted.f_blocks - size * 19 // 20 // mounted.f_frsize
