@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.walk import CrashWalk
 from tests.support.live_settings import Root
-from tests.support.server import running
+from tests.support.server import running, wait_until
 
 
 @pytest.mark.timeout(600)
@@ -19,7 +19,12 @@ def test_a_task_manager_killed_around_any_step_of_applying_a_group_finishes_late
         root = Root(argosy, client, instance)
         datastore = {"type": "valkey", "version": instance["datastore"]["version"]}
         body = {"configuration": {"name": "group", "values": {"timeout": 100}, "datastore": datastore}}
-        group = client.post("/configurations", json=body).json()["configuration"]["id"]
+        # What may be set is published a moment after the software is there.
+        answer = wait_until(
+            "the parameters are known",
+            lambda: (made := client.post("/configurations", json=body)).is_success and made,
+        )
+        group = answer.json()["configuration"]["id"]
         assert client.put(path, json={"instance": {"configuration": group}}).status_code == 202
         walk.wait_until_ended(instance["id"], "instance.configure")
         timeout = 100

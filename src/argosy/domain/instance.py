@@ -165,8 +165,9 @@ class Instance:
 
     def check_answers(self, now: datetime) -> None:
         """Raises InstanceBusy unless the database server answers; an operation may be under way."""
-        view = self.shown(now)
-        if view.operating_status not in {"HEALTHY", "ACTIVE", "BLOCKED"}:
+        view = shown(None, self.report, now, broken=self.broken)
+        serves = view.status == "RESTART_REQUIRED" or view.operating_status in {"HEALTHY", "BLOCKED"}
+        if not serves:
             stopped = self._service is Service.SHUTDOWN
             raise InstanceBusy(
                 instance_id=self.id,
