@@ -97,6 +97,10 @@ def create(
     protected: Annotated[
         bool, typer.Option("--protected", help="Keep it from being deleted until `argosy unprotect`.")
     ] = False,
+    configuration: Annotated[
+        str | None,
+        typer.Option("--configuration", metavar="GROUP", help="A configuration group for it to follow."),
+    ] = None,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
@@ -108,6 +112,7 @@ def create(
     given = passwords.chosen(users, password_file, ask=ask_password)
     secrets = dict(zip(users, given or [passwords.generated() for _ in users], strict=True))
     size = call.argosy.flavors.find(flavor)
+    group = None if configuration is None else call.argosy.configurations.find(configuration)
     made = call.argosy.instances.create(
         name,
         flavor=size.id,
@@ -121,6 +126,7 @@ def create(
         ],
         tags=life.pairs(tag or []),
         protected=protected,
+        configuration=None if group is None else group.id,
     )
     if given is None:
         call.credentials.keep(made.id, {key_of(each): secret for each, secret in secrets.items()})
@@ -328,6 +334,9 @@ def _fields(
         "Volume": _volume(instance),
         "Address": _address(instance),
     }
+    if instance.configuration is not None:
+        fields["Configuration"] = f"{instance.configuration.name}, {instance.configuration.state}"
+        fields["Not applied"] = instance.configuration.error
     if not brief:
         if instance.created is not None:
             fields["Created"] = f"{ago(instance.created)} ({instance.created:%Y-%m-%d %H:%M:%S} UTC)"

@@ -7,6 +7,7 @@ import typer
 from argosy.cli import (
     admin,
     catalog,
+    configurations,
     connect,
     databases,
     history,
@@ -29,7 +30,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for part in (machine, instances, life, connect, databases, users, root, history, catalog, quota, admin):
+for part in (
+    machine,
+    instances,
+    life,
+    connect,
+    databases,
+    users,
+    root,
+    configurations,
+    history,
+    catalog,
+    quota,
+    admin,
+):
     part.add_to(app)
 
 

@@ -77,10 +77,12 @@ class Instances:
         users: Sequence[Mapping[str, Any]] = (),
         tags: Mapping[str, str] | None = None,
         protected: bool = False,
+        configuration: str | None = None,
         idempotency_key: str | None = None,
     ) -> Instance:
         """Begin to make one; `flavor` is an id. `users` are as the API has them: name, password, host, databases.
 
+        `configuration` is the id of a configuration group.
         Repeating it with the same key answers what the first one made; without one, each call has its own, so
         that a lost answer never makes two.
         """
@@ -96,6 +98,8 @@ class Instances:
             asked["tags"] = dict(tags)
         if protected:
             asked["protected"] = True
+        if configuration:
+            asked["configuration"] = configuration
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return Instance.read(self._session.post("/instances", {"instance": asked}, headers)["instance"])
 

@@ -64,6 +64,21 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Follows:
+    """The configuration group that an instance follows, and how far it is with the newest revision."""
+
+    id: str
+    name: str
+    state: str | None
+    revision: int | None
+    error: str | None
+
+    @classmethod
+    def read(cls, group: dict[str, Any], how: dict[str, Any]) -> Follows:
+        return cls(group["id"], group["name"], how.get("state"), how.get("revision"), how.get("error"))
+
+
+@dataclass(frozen=True)
 class Instance:
     """A database server. From a list, what only `show` tells is empty: times, fault, operation, limits.
 
@@ -92,6 +107,7 @@ class Instance:
     created: datetime | None = None
     updated: datetime | None = None
     project_id: str | None = None
+    configuration: Follows | None = None
     protected: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     deleted: datetime | None = None
@@ -143,6 +159,9 @@ class Instance:
             created=time_of(shown.get("created")),
             updated=time_of(shown.get("updated")),
             project_id=shown.get("tenant_id"),
+            configuration=None
+            if not shown.get("configuration")
+            else Follows.read(shown["configuration"], ours.get("configuration") or {}),
             protected=bool(ours.get("protected")),
             tags=dict(ours.get("tags") or {}),
             deleted=time_of(ours.get("deleted")),
@@ -407,4 +426,126 @@ class ManagedVersion:
             default=shown["default"],
             tags=tuple(shown["image_tags"]),
             packages=tuple(shown["packages"]),
+        )
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A configuration group; from a list, without values, revision and how many instances follow it."""
+
+    id: str
+    name: str
+    description: str | None
+    datastore: str
+    version: str
+    created: datetime | None
+    updated: datetime | None
+    values: dict[str, Any] = field(default_factory=dict)
+    revision: int | None = None
+    instances: int | None = None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Configuration:
+        return cls(
+            id=shown["id"],
+            name=shown["name"],
+            description=shown.get("description"),
+            datastore=shown["datastore_name"],
+            version=shown["datastore_version_name"],
+            created=time_of(shown["created"]),
+            updated=time_of(shown["updated"]),
+            values=dict(shown.get("values") or {}),
+            revision=shown.get("revision"),
+            instances=shown.get("instance_count"),
+        )
+
+
+@dataclass(frozen=True)
+class Follower:
+    """An instance that follows a group, and how far it is with the newest revision: `state` in words is `meaning`."""
+
+    id: str
+    name: str
+    state: str
+    meaning: str
+    revision: int | None
+    newest: int | None
+    error: str | None
+
+    @property
+    def failed(self) -> bool:
+        return self.state in {"refused", "given-up"}
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Follower:
+        how = shown["argosy"]
+        told = {key: how[key] for key in ("state", "meaning", "revision", "newest", "error")}
+        return cls(shown["id"], shown["name"], **told)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a group's values were: since when, by whom, what for."""
+
+    number: int
+    at: datetime | None
+    by: str
+    note: str
+    values: dict[str, Any]
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Revision:
+        return cls(shown["revision"], time_of(shown["at"]), shown["by"], shown["note"], dict(shown["values"]))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A parameter whose value differs; None where it is not set."""
+
+    name: str
+    old: str | None
+    new: str | None
+    restart_required: bool
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Difference:
+        return cls(shown["name"], shown["old"], shown["new"], shown["restart_required"])
+
+
+@dataclass(frozen=True)
+class InstanceTrial:
+    """What would come of a change in one instance: `when` is now, restart, later or nothing."""
+
+    id: str
+    name: str
+    when: str
+    at_once: tuple[str, ...]
+    after_restart: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a change of a group would do."""
+
+    valid: bool
+    errors: tuple[str, ...]
+    changes: tuple[Difference, ...]
+    instances: tuple[InstanceTrial, ...]
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Trial:
+        return cls(
+            shown["valid"],
+            tuple(shown["errors"]),
+            tuple(Difference.read(each) for each in shown["changes"]),
+            tuple(
+                InstanceTrial(
+                    each["id"],
+                    each["name"],
+                    each["when"],
+                    tuple(each["at_once"]),
+                    tuple(each["after_restart"]),
+                )
+                for each in shown["instances"]
+            ),
         )

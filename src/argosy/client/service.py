@@ -10,6 +10,7 @@ import httpx
 from argosy.client.accounts import Accounts
 from argosy.client.catalog import Datastores, Flavors, Images, certificate_authority
 from argosy.client.clouds import Cloud
+from argosy.client.configurations import Configurations
 from argosy.client.databases import Databases, RootAccess, Users
 from argosy.client.history import Events, Operations
 from argosy.client.instances import Instances
@@ -26,6 +27,7 @@ class Argosy:
     ) -> None:
         self.session = Session(cloud, timeout_s=timeout_s, transport=transport)
         self.instances = Instances(self.session)
+        self.configurations = Configurations(self.session)
         self.databases = Databases(self.session)
         self.users = Users(self.session)
         self.root = RootAccess(self.session)
