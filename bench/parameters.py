@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import hiredis
 import psycopg
 import pymysql
 
@@ -29,7 +28,7 @@ class Subject:
     datastore: str
     version: str
     parameter: str
-    values: tuple[int, int]
+    values: tuple[str, str]
 
     @property
     def name(self) -> str:
@@ -37,9 +36,9 @@ class Subject:
 
 
 SUBJECTS = (
-    Subject("postgresql", "17", "work_mem", (2048, 4096)),
-    Subject("mariadb", "11.8", "max_connect_errors", (2048, 4096)),
-    Subject("valkey", "8", "timeout", (2048, 4096)),
+    Subject("postgresql", "17", "work_mem", ("2048", "4096")),
+    Subject("mariadb", "11.8", "max_connect_errors", ("2048", "4096")),
+    Subject("valkey", "8", "maxmemory-policy", ("allkeys-lru", "volatile-lru")),
 )
 
 
@@ -58,6 +57,7 @@ class Fleet:
     def __init__(self, argosy: Server, client: Client, subject: Subject) -> None:
         self.subject = subject
         self._client = client
+        self._instances = argosy.home / "instances"
         self._ca = argosy.home / "database-ca.crt"
         asked = {
             "flavorRef": FLAVOR,
@@ -75,6 +75,9 @@ class Fleet:
     def _door(self, shown: dict[str, Any]) -> Door:
         root = self._client.post(f"/instances/{shown['id']}/root").json()["user"]
         place = shown["addresses"][0]
+        management = self._instances / str(shown["id"]) / "etc/os_admin.password"
+        if management.exists():
+            _MANAGEMENT[place["address"]] = management.read_text().strip()
         return Door(place["address"], place["port"], root["name"], "", self._ca, root["password"])
 
     def group(self, name: str, members: list[str]) -> str:
@@ -85,9 +88,10 @@ class Fleet:
             "values": {subject.parameter: subject.values[0]},
             "datastore": {"type": subject.datastore, "version": subject.version},
         }
-        group: str = self._client.post("/configurations", json={"configuration": asked}).json()[
-            "configuration"
-        ]["id"]
+        made = self._client.post("/configurations", json={"configuration": asked})
+        if made.status_code != 200:
+            raise RuntimeError(f"the group was refused: {made.text}")
+        group: str = made.json()["configuration"]["id"]
         for instance_id in members:
             answer = self._client.put(
                 f"/instances/{instance_id}", json={"instance": {"configuration": group}}
@@ -107,7 +111,7 @@ class Fleet:
         listed = self._client.get("/instances").json()["instances"]
         return all(one["operating_status"] == "HEALTHY" for one in listed)
 
-    def change(self, group: str, value: int, doors: list[Door]) -> float:
+    def change(self, group: str, value: str, doors: list[Door]) -> float:
         """Seconds from the PATCH until each of these servers has the value."""
         wait_until("nobody is busy", self._idle, 120)
         began = time.perf_counter()
@@ -119,11 +123,11 @@ class Fleet:
             wait_until("the value is there", lambda door=door: self.value(door) == value, 120, 0.002)  # type: ignore[misc]  # cannot infer defaults
         return time.perf_counter() - began
 
-    def value(self, door: Door) -> int:
-        """What the server uses now, in the parameter's own unit."""
+    def value(self, door: Door) -> str:
+        """What the server uses now."""
         return _ASK[self.subject.datastore](door, self.subject.parameter)
 
-    def by_hand(self, value: int) -> float:
+    def by_hand(self, value: str) -> float:
         """Seconds for a loop over all servers that sets the value as their roots."""
         began = time.perf_counter()
         for door in self.doors:
@@ -163,7 +167,7 @@ def _told(measured: dict[str, Rounds]) -> Iterator[str]:
     yield (
         f"A dynamic parameter of a configuration group, from the PATCH until the servers have it (they are asked "
         f"themselves): for one instance that follows the group, and for {MANY}. *By hand* is a loop over the {MANY} "
-        "servers that connects to each over TLS as its root and sets the value."
+        "servers that connects to each over TLS and sets the value."
     )
     rows, growth = [], []
     for name, rounds in measured.items():
@@ -203,14 +207,14 @@ def _postgresql(door: Door) -> psycopg.Connection[tuple[Any, ...]]:
     )
 
 
-def _ask_postgresql(door: Door, parameter: str) -> int:
+def _ask_postgresql(door: Door, parameter: str) -> str:
     with _postgresql(door) as session:
         query = "SELECT setting FROM pg_settings WHERE name = %s"
         row = session.execute(query, (parameter,)).fetchone()
-        return int(row[0]) if row else -1
+        return str(row[0]) if row else ""
 
 
-def _set_postgresql(door: Door, parameter: str, value: int) -> None:
+def _set_postgresql(door: Door, parameter: str, value: str) -> None:
     with _postgresql(door) as session:
         session.execute(f"ALTER SYSTEM SET {parameter} = {value}".encode())
         session.execute(b"SELECT pg_reload_conf()")
@@ -228,34 +232,33 @@ def _mariadb(door: Door) -> pymysql.Connection:
     )
 
 
-def _ask_mariadb(door: Door, parameter: str) -> int:
+def _ask_mariadb(door: Door, parameter: str) -> str:
     with _mariadb(door) as session, session.cursor() as cursor:
         cursor.execute(f"SELECT @@GLOBAL.{parameter}")
         row = cursor.fetchone()
-        return int(row[0]) if row else -1
+        return str(row[0]) if row else ""
 
 
-def _set_mariadb(door: Door, parameter: str, value: int) -> None:
+def _set_mariadb(door: Door, parameter: str, value: str) -> None:
     with _mariadb(door) as session, session.cursor() as cursor:
         cursor.execute(f"SET GLOBAL {parameter} = {value}")
 
 
-def _ask_valkey(door: Door, parameter: str) -> int:
-    return int(_valkey(door, "CONFIG", "GET", parameter)[1])
+def _ask_valkey(door: Door, parameter: str) -> str:
+    with clients.valkey_connection(door) as connection:
+        clients.valkey_one(connection, "AUTH", door.user, door.password)
+        told: str = clients.valkey_one(connection, "INFO", "memory")
+    lines = (line.partition(":") for line in told.splitlines())
+    return next(value for name, _, value in lines if name == parameter.replace("-", "_"))
 
 
-def _set_valkey(door: Door, parameter: str, value: int) -> None:
-    _valkey(door, "CONFIG", "SET", parameter, str(value))
+def _set_valkey(door: Door, parameter: str, value: str) -> None:
+    """As the agent's own account, since CONFIG is closed to root."""
+    with clients.valkey_connection(door) as connection:
+        clients.valkey_one(connection, "AUTH", "os_admin", _MANAGEMENT[door.address])
+        clients.valkey_one(connection, "CONFIG", "SET", parameter, value)
 
 
-def _valkey(door: Door, *command: str) -> Any:
-    try:
-        with clients.valkey_connection(door) as connection:
-            clients.valkey_one(connection, "AUTH", door.user, door.password)
-            return clients.valkey_one(connection, *command)
-    except hiredis.HiredisError as error:
-        raise RuntimeError(f"the server refused {command[0]}: {error}") from error
-
-
+_MANAGEMENT: dict[str, str] = {}  # passwords of the agents' accounts in Valkey, by the address
 _ASK = {"postgresql": _ask_postgresql, "mariadb": _ask_mariadb, "valkey": _ask_valkey}
 _SET = {"postgresql": _set_postgresql, "mariadb": _set_mariadb, "valkey": _set_valkey}

@@ -60,6 +60,7 @@ class TaskManager:
         with self._parts.store.write() as tx:
             tx.flavors.publish(self._parts.platform.flavors())
         images.publish()
+        images.publish_parameters()
         DBOS.launch()
         DBOS.register_queue(
             QUEUE,
