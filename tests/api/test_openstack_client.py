@@ -229,6 +229,43 @@ def test_root_is_enabled_with_a_password_and_disabled(live: Live, datastore: str
     assert history["root_history"]["enabled"] != "Never"
 
 
+def test_a_configuration_group_is_followed_through_its_life(live: Live) -> None:
+    maria = live.instances["mariadb"]["id"]
+
+    def connections() -> str:
+        settings = live.demo.get(f"/instances/{maria}/parameters").json()["parameters"]
+        return str(next(one["value"] for one in settings if one["name"] == "max_connections"))
+
+    def becomes(value: str) -> None:
+        live.server.wait_until_healthy(live.demo, maria)
+        assert connections() == value
+
+    before = connections()
+    made = ask(
+        live,
+        'database configuration create tuned {"max_connections":55} --datastore mariadb --datastore-version 11.8 '
+        "--description words",
+    )
+    assert json.loads(made["values"]) == {"max_connections": 55}
+    assert made["id"] in {row["ID"] for row in ask(live, "database configuration list")}
+    assert ask(live, "database configuration show tuned")["description"] == "words"
+    assert "HTTP 422" in refusal(live, 'database configuration create bad {"no_such":1} --datastore mariadb')
+    run(live, "database configuration attach maria tuned")
+    becomes("55")
+    assert ask(live, "database instance show maria")["configuration"] == made["id"]
+    assert [row["Name"] for row in ask(live, "database configuration instances tuned")] == ["maria"]
+    assert "detach it first" in refusal(live, "database configuration attach maria tuned")
+    assert "in use" in refusal(live, "database configuration delete tuned")
+    run(live, f'database configuration parameter set {made["id"]} {{"max_connections":66}}')
+    becomes("66")
+    run(live, f'database configuration set {made["id"]} {{"max_connections":44}} --name retuned')
+    becomes("44")
+    run(live, "database configuration detach maria")
+    becomes(before)
+    run(live, "database configuration delete retuned")
+    assert MISSING in refusal(live, f"database configuration delete {MISSING}")
+
+
 def test_limits_are_told(live: Live) -> None:
     shown = run(live, "database limit list")
     assert re.search(r"max_instances\s+\|\s+-1", shown)

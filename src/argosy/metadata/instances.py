@@ -197,14 +197,20 @@ class Instances:
         query = _ROWS.where(self._mine(), free, sa.or_(revised, detached)).order_by(own.id)
         return [_instance(row) for row in self._connection.execute(query)]
 
-    def follow(self, instance_id: str, group_id: str | None) -> None:
-        """Have an instance follow a group, or none; either is still to be applied."""
+    def follow(self, instance_id: str, group_id: str | None) -> bool:
+        """Have an instance follow a group, or none; either is still to be applied. False when it follows one already."""
+        own = instances.c
         values: dict[str, Any] = {"configuration_error": None, "configuration_refused": None}
-        if group_id is None:
-            values["configuration_revision"] = sa.func.coalesce(instances.c.configuration_revision, NO_GROUP)
-        else:
-            values["configuration_revision"] = None
-        self._set(instance_id, configuration_id=group_id, updated_at=datetime.now(UTC), **values)
+        free = sa.true() if group_id is None else own.configuration_id.is_(None)
+        values["configuration_revision"] = (
+            sa.func.coalesce(own.configuration_revision, NO_GROUP) if group_id is None else None
+        )
+        result = self._connection.execute(
+            sa.update(instances)
+            .where(own.id == instance_id, self._mine(), free)
+            .values(configuration_id=group_id, updated_at=datetime.now(UTC), **values)
+        )
+        return result.rowcount == 1
 
     def applied(self, instance_id: str, group_id: str | None, revision: int) -> bool:
         """Write down that a revision of a group was applied; False when the instance follows another one by now."""

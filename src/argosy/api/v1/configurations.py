@@ -207,10 +207,7 @@ def group_for(tx: Transaction, configuration_id: str, datastore: str, version: s
 def attach(call: Call, tx: Transaction, instance: Instance, configuration_id: str) -> None:
     """Have an instance follow a group from now on. Raises Invalid while it follows one, or is busy."""
     if instance.configuration_id is not None:
-        raise Invalid(
-            f"Instance {instance.id} has configuration group {instance.configuration_id} attached: detach it first.",
-            code="configuration-attached",
-        )
+        raise _attached(instance)
     group = group_for(tx, configuration_id, instance.datastore, instance.version)
     if group.project_id != instance.project_id:
         raise ConfigurationNotFound(configuration_id=group.id)
@@ -226,8 +223,17 @@ def detach(call: Call, tx: Transaction, instance: Instance) -> None:
     _follow(call, tx, instance, None)
 
 
+def _attached(instance: Instance) -> Invalid:
+    return Invalid(
+        f"Instance {instance.id} has a configuration group attached: detach it first.",
+        code="configuration-attached",
+    )
+
+
 def _follow(call: Call, tx: Transaction, instance: Instance, group: Configuration | None) -> None:
-    tx.instances.follow(instance.id, None if group is None else group.id)
+    if not tx.instances.follow(instance.id, None if group is None else group.id):
+        # Of two requests at once the other came first.
+        raise _attached(instance)
     if group is not None:
         what, message = "attached", f"Follows configuration group {group.name}."
     else:
