@@ -12,7 +12,7 @@ import pytest
 
 from argosy.catalog import datastores
 from argosy.domain.datastore import Datastore, Version
-from argosy.engines.base import Access, Databases, RootAccess, Users
+from argosy.engines.base import Access, Configurable, Databases, RootAccess, Users
 from tests.support.certificates import TestAuthority
 from tests.support.engines import Guest, adapter_for
 
@@ -91,4 +91,11 @@ def access(guest: Guest) -> Access:
 def root(guest: Guest) -> RootAccess:
     if not isinstance(guest.engine, RootAccess):
         pytest.skip(f"{guest.datastore.title} hands out no administrator's account")
+    return guest.engine
+
+
+@pytest.fixture
+def parameters(guest: Guest) -> Configurable:
+    if not isinstance(guest.engine, Configurable):
+        pytest.skip(f"{guest.datastore.title} has no parameters to set")
     return guest.engine

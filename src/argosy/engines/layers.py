@@ -89,7 +89,8 @@ class Layered(Configurable):
             choices.write(self.host, replace(before, parameters=dict(values)))
             try:
                 self.apply_settings()
-            except ArgosyError:
+            except Exception:
+                # Whatever it was: what is not in force must not be what is written down.
                 choices.write(self.host, replace(choices.read(self.host), parameters=before.parameters))
                 raise
             if self.refused is not None:

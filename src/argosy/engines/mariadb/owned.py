@@ -15,7 +15,7 @@ OWNED = {
         " default_password_lifetime secure_auth old_passwords"
     ),
     "Argosy issues the certificates and decides on TLS": (
-        "ssl_ca ssl_capath ssl_cert ssl_key ssl_crl ssl_crlpath tls_version require_secure_transport"
+        "ssl_ca ssl_capath ssl_cert ssl_cipher ssl_key ssl_crl ssl_crlpath tls_version require_secure_transport"
     ),
     "it would load code into the server": "plugin_load* allow_suspicious_udfs plugin_maturity",
     "a committed transaction must survive the loss of power": (

@@ -18,6 +18,10 @@ from argosy.engines.ownership import reason_for
 # What may follow a whole number in the file (manual, Configuring MariaDB with Option Files).
 _SUFFIXES = {suffix: 1024**power for power, suffix in enumerate("kmgtpe", 1)}
 _WHOLE = {"BIGINT", "BIGINT UNSIGNED", "INT", "INT UNSIGNED"}
+# "The server is running with the --max-user-connections=0 option so it cannot execute this statement", and
+# "is a SESSION variable", which the file may give all sessions all the same.
+_NOT_NOW = frozenset({1290, 1238})
+_AT_START = frozenset({"max_user_connections"})
 # The view says of these that the file does not take them; it takes them, by this name.
 _NOT_TOLD = frozenset(
     {
@@ -68,9 +72,7 @@ class MariaDbParameters(Layered):
         for variable in variables.values():
             name = variable.name
             source: Source = layers.source(name)
-            if variable.origin == "SQL" and (
-                source == "default" or not _same(variable, layers.settable.get(name))
-            ):
+            if variable.origin == "SQL" and (source == "default" or not _same(variable, wanted.get(name))):
                 # Not by us: what we set by statement, the layers say.
                 source = "default" if _same(variable, variable.default) else "server"
             waiting = wanted.get(name, variable.default or "") if name in pending else None
@@ -80,14 +82,26 @@ class MariaDbParameters(Layered):
     def change(self, wanted: Mapping[str, str | None]) -> set[str]:
         with self.management.session() as session:
             known = _variables(session)
-            waiting = {name for name in wanted if name not in known or known[name].read_only}
+            waiting = {
+                name
+                for name, value in wanted.items()
+                if name not in known or (known[name].read_only and not _same(known[name], value))
+            }
+            statics = {name for name in wanted if name in known and known[name].read_only}
             done: list[str] = []
             # Strict, or a value out of range would be bent into it without a word we hear.
             session.run("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'")
             try:
                 for name, value in wanted.items():
-                    if name not in waiting:
+                    if name in waiting or name in statics:
+                        continue
+                    try:
                         _set(session, known[name], value)
+                    except Refused as error:
+                        if error.number not in _NOT_NOW:
+                            raise
+                        waiting.add(name)
+                    else:
                         done.append(name)
             except Refused as error:
                 for earlier in reversed(done):
@@ -107,10 +121,9 @@ def _variables(session: Session) -> dict[str, _Variable]:
         "SELECT VARIABLE_NAME, VARIABLE_TYPE, READ_ONLY, GLOBAL_VALUE, GLOBAL_VALUE_ORIGIN, DEFAULT_VALUE,"
         " NUMERIC_MIN_VALUE, NUMERIC_MAX_VALUE, NUMERIC_BLOCK_SIZE, ENUM_VALUE_LIST, COMMAND_LINE_ARGUMENT,"
         " VARIABLE_COMMENT FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_SCOPE <> 'SESSION ONLY'"
-        " ORDER BY VARIABLE_NAME"
     )
     found: dict[str, _Variable] = {}
-    for name, kind, read_only, value, origin, *bounds, argument, comment in rows:
+    for name, kind, read_only, value, origin, *bounds, argument, comment in sorted(rows, key=_name):
         low = str(name).lower()
         default, least, most, block, allowed = (None if one is None else str(one) for one in bounds)
         found[low] = _Variable(
@@ -130,6 +143,10 @@ def _variables(session: Session) -> dict[str, _Variable]:
     return found
 
 
+def _name(row: tuple[object, ...]) -> str:
+    return str(row[0]).lower()
+
+
 def _parameter(variable: _Variable) -> Parameter:
     allowed = tuple((variable.allowed or "").split(",")) if variable.allowed else ()
     boolean = variable.kind == "BOOLEAN" or set(allowed) == {"OFF", "ON"}
@@ -144,7 +161,7 @@ def _parameter(variable: _Variable) -> Parameter:
     return Parameter(
         name=variable.name,
         type=kind,
-        restart_required=variable.read_only,
+        restart_required=variable.read_only or variable.name in _AT_START,
         default=variable.default,
         minimum=_bound(variable.minimum) if numeric else None,
         maximum=_bound(variable.maximum) if numeric else None,
@@ -173,7 +190,7 @@ def _literal(variable: _Variable, value: str | None) -> str:
         return "DEFAULT"
     if variable.kind in _WHOLE and (number := _whole(value)) is not None:
         # The file's numbers are rounded to whole blocks in silence; strictly set, they would be refused.
-        return str(number - number % int(variable.block or 1))
+        return str(number - number % max(1, int(variable.block or 1)))
     if variable.kind == "DOUBLE" and re.fullmatch(r"[+-]?\d+(\.\d*)?", value.strip()):
         return value.strip()
     return sql.literal(value)
@@ -187,7 +204,9 @@ def _whole(text: str) -> int | None:
 def _same(variable: _Variable, text: str | None) -> bool:
     """Whether the server's value is what the text asks for, as far as can be told from the outside."""
     if text is None:
-        return False
+        text = variable.default
+    if text is None:
+        return variable.value == ""
     if variable.kind in _WHOLE:
         return _whole(_literal(variable, text)) == _whole(variable.value)
     if variable.kind == "DOUBLE":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 
 from argosy.domain.errors import EngineError, EngineNotReady, Invalid
-from argosy.domain.parameters import Effective, Parameter, Type
+from argosy.domain.parameters import Effective, Parameter, Type, amount
 from argosy.engines.layers import Layered, Layers
 from argosy.engines.ownership import reason_for
 from argosy.engines.postgresql import configuration
@@ -44,7 +45,7 @@ class PostgresParameters(Layered):
                 "SELECT name, vartype, unit, context, boot_val, min_val, max_val, enumvals, category,"
                 " concat_ws(' ', short_desc, extra_desc) FROM pg_settings WHERE context <> 'internal'"
                 # What lives no longer than a transaction is in no file.
-                " AND NOT 'NO_RESET' = ANY (pg_settings_get_flags(name))"
+                " AND name NOT IN ('transaction_deferrable', 'transaction_isolation', 'transaction_read_only')"
             ).fetchall()
         return sorted((_parameter(*row) for row in rows), key=lambda parameter: parameter.name)
 
@@ -108,8 +109,16 @@ class PostgresParameters(Layered):
     def _reload(self, layers: Layers, wanted: Mapping[str, str | None]) -> set[str]:
         file = str(self.host.etc / "postgresql.conf")
         with self.sessions.open() as session:
-            contexts = dict(session.execute("SELECT lower(name), context FROM pg_settings").fetchall())
-            waiting = {name for name in wanted if contexts.get(name.lower()) in {"postmaster", "internal"}}
+            rows = session.execute(
+                "SELECT lower(name), context, vartype, reset_val, boot_val, unit FROM pg_settings"
+            ).fetchall()
+            contexts = {name: context for name, context, *_ in rows}
+            has = {name: rest for name, context, *rest in rows if context in {"postmaster", "internal"}}
+            waiting = {
+                name
+                for name, value in wanted.items()
+                if name.lower() in has and not _same(value, *has[name.lower()])
+            }
             # The view reads the files as they are now; what needs a restart it always finds wrong.
             for name, error in session.execute(
                 "SELECT name, error FROM pg_file_settings WHERE error IS NOT NULL AND sourcefile = %s",
@@ -127,7 +136,7 @@ class PostgresParameters(Layered):
             ]
             for name in altered:
                 run(session, "ALTER SYSTEM RESET {}", name)
-            if waiting != set(wanted) or altered:
+            if altered or any(name.lower() not in has for name in wanted):
                 before = session.execute("SELECT pg_conf_load_time()").fetchone()
                 session.execute("SELECT pg_reload_conf()")
                 self._wait_until_reloaded(before)
@@ -167,6 +176,20 @@ def _parameter(
     if name == "wal_level":
         return replace(parameter, allowed=("replica", "logical"))
     return parameter
+
+
+def _same(
+    wanted: str | None, vartype: str, value: str | None, boot_val: str | None, unit: str | None
+) -> bool:
+    """Whether a value as the file has it, or none, is what the server runs with."""
+    if wanted is None:
+        return value == boot_val
+    if vartype in {"integer", "real"} and value is not None:
+        given = amount(Parameter("", "float", restart_required=False, units=_units(unit)), wanted)
+        return given is not None and round(given, 6) == round(Decimal(value), 6)
+    words = {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}
+    said = wanted.lower() if vartype in {"bool", "enum"} else wanted
+    return value == (words.get(said, said) if vartype == "bool" else said)
 
 
 def _number(text: str) -> float:

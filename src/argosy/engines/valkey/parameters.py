@@ -80,12 +80,18 @@ class ValkeyParameters(Layered):
                 immutable = _immutable(refusal, changes)
                 if immutable is None:
                     raise Invalid(refusal.sentence) from refusal
-                waiting.add(immutable)
+                if not self._runs_with(immutable, changes[immutable]):
+                    waiting.add(immutable)
                 del changes[immutable]
             else:
                 break
         self.host.write_file(self.host.etc / "server.conf", configuration.text(self.layers()))
         return waiting
+
+    def _runs_with(self, name: str, value: str) -> bool:
+        """Whether what only a start could change is as it should be."""
+        reply = self.client.call("CONFIG", "GET", name)
+        return len(reply) == 2 and str(reply[1]).lower() == value.lower()
 
     def _values(self) -> dict[str, str]:
         reply = [str(word) for word in self.client.call("CONFIG", "GET", "*")]
