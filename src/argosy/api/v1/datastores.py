@@ -44,7 +44,7 @@ def list_datastores(call: Asked) -> dict[str, Any]:
 
 
 @router.get(_BY_ID, response_model=shapes.ShownVersion, responses=faults(404), name="show_version_by_id")
-def showfind_version_by_id(call: Asked, version_id: str) -> dict[str, Any]:
+def show_version_by_id(call: Asked, version_id: str) -> dict[str, Any]:
     """A version by its id alone."""
     call.allow("datastore:version_show_by_uuid")
     datastore, version = find_version_by_id(version_id)
