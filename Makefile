@@ -23,7 +23,10 @@ check: setup ## The quick half: format, lint, types, import layers
 test: check ## Everything CI runs, against real engines
 	bash tools/test.sh
 
+fuzz: setup ## Send a hundred thousand odd requests to a live server and hold the answers against the OpenAPI document
+	ARGOSY_FUZZ=1000 $(PY) -m pytest -q -s --timeout 7200 tests/api/test_fuzz.py
+
 bench: setup ## Measure, as ratios against a rival in the same run; writes bench/RESULTS.md
 	$(PY) -m bench
 
-.PHONY: help setup demo check test bench
+.PHONY: help setup demo check test bench fuzz

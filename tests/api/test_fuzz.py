@@ -1,24 +1,138 @@
-"""What the OpenAPI document says holds for whatever is sent."""
+"""What the OpenAPI document says holds for whatever is sent: thousands of requests to every route, made by schemathesis.
+
+`make fuzz` sends many more than a test run does (ARGOSY_FUZZ is how many to each route).
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.conftest import Api
+from tests.support.fuzz import Fuzz
+from tests.support.server import Client, Server, running, wait_until
+
+PER_ROUTE = int(os.environ.get("ARGOSY_FUZZ", "24"))
+# Enough for the instances of the test, and a few that are made by what is sent.
+QUOTAS = {"ARGOSY_QUOTAS__INSTANCES": "4"}
+USER = {"name": "ann", "password": "Ann-secret-77", "databases": [{"name": "shop"}]}
 
 
 @pytest.fixture(scope="module")
-def document(api: Api) -> dict[str, Any]:
-    answer = httpx.get(f"{api.server.url}/openapi.json")
-    assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+def argosy() -> Iterator[Server]:
+    with running(**QUOTAS) as server:
+        yield server
 
 
-def test_every_route_states_its_failures(document: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def demo(argosy: Server) -> Client:
+    return argosy.client("demo")
+
+
+@pytest.fixture(scope="module")
+def instances(argosy: Server, demo: Client) -> list[str]:
+    """A PostgreSQL and a Valkey that stay, and a Valkey to throw away."""
+    made = [
+        argosy.create(demo, "pg", "postgresql", databases=[{"name": "shop"}], users=[USER]),
+        argosy.create(demo, "vk", "valkey", users=[{"name": "ann", "password": "Ann-secret-77"}]),
+        argosy.create(demo, "rag", "valkey", flavorRef="1"),
+    ]
+    return [one["id"] for one in made]
+
+
+def known(client: Client, instances: list[str]) -> dict[str, list[Any]]:
+    """What exists, by the names of the parameters that may name it."""
+    datastores = client.get("/datastores").json()["datastores"]
+    names = [one["name"] for one in datastores]
+    versions = [version["id"] for one in datastores for version in one["versions"]]
+    return {
+        "instance_id": instances,
+        "database": ["shop", "new"],
+        "user": ["ann", "eve"],
+        "datastore": names,
+        "version": ["17", "8", "11.8", versions[0]],
+        "version_id": versions,
+        "flavor_id": ["1", "2"],
+        "name": ["max_connections", "work_mem", "maxmemory"],
+        "operation_id": [one["id"] for one in client.get("/operations").json()["operations"]],
+        "of_project": [client.project_id, "0" * 32],
+        "key": ["stage"],
+        "marker": ["1", instances[0]],
+        "limit": [1, 3, 1000],
+        "kind": ["instance.create"],
+        "deleted": ["true", "false"],
+    }
+
+
+BODIES: dict[tuple[str, str], list[Any]] = {
+    ("POST", "/instances/{instance_id}/action"): [
+        {"restart": {}},
+        {"stop": {}},
+        {"start": {}},
+        {"resize": {"flavorRef": "1"}},
+        {"resize": {"volume": {"size": 2}}},
+        {"reset_status": {}},
+    ],
+    ("POST", "/mgmt/instances/{instance_id}/action"): [
+        {"stop": {}},
+        {"reboot": {}},
+        {"reset-task-status": {}},
+    ],
+    ("POST", "/instances/{instance_id}/databases"): [{"databases": [{"name": "new"}]}],
+    ("POST", "/instances/{instance_id}/users"): [
+        {"users": [{"name": "eve", "password": "Eve-secret-77", "databases": []}]}
+    ],
+    ("PUT", "/instances/{instance_id}/tags"): [{"tags": {"stage": "test"}}],
+    ("PATCH", "/instances/{instance_id}/tags"): [{"tags": {"stage": None, "team": "web"}}],
+}
+
+
+@pytest.fixture(scope="module")
+def fuzz(argosy: Server, demo: Client, instances: list[str]) -> Fuzz:
+    return Fuzz(
+        url=argosy.url,
+        clients=[argosy.client("admin"), demo],
+        known=known(demo, instances),
+        bodies=BODIES,
+    )
+
+
+@pytest.mark.timeout(3600)
+def test_nothing_that_is_sent_is_answered_otherwise_than_the_document_says(
+    argosy: Server, demo: Client, instances: list[str], fuzz: Fuzz
+) -> None:
+    def protect() -> None:
+        """Two instances are never deleted, whatever is sent; what is done to them ends at some time."""
+        for instance_id in instances[:2]:
+            answer = demo.put(f"/instances/{instance_id}/protection", json={"protected": True})
+            assert answer.status_code == 200, answer.text
+
+    fuzz.run(PER_ROUTE, prepare=protect)
+    print(dict(sorted(fuzz.sent.items())))  # noqa: T201 - for whoever asks for more
+    assert not fuzz.failures, "\n".join(fuzz.failures)
+    assert sum(fuzz.sent.values()) > 40 * PER_ROUTE
+    for instance_id in instances[:2]:
+        wait_until("it can be started", partial(_settled, demo, instance_id), 180)
+        demo.post(f"/instances/{instance_id}/action", json={"start": {}})
+        argosy.wait_until_healthy(demo, instance_id)
+
+
+def _settled(client: Client, instance_id: str) -> bool:
+    operations = client.get("/operations", params={"instance_id": instance_id}).json()["operations"]
+    return all(one["state"] in {"succeeded", "failed"} for one in operations)
+
+
+def test_no_path_answers_a_method_that_it_has_not(fuzz: Fuzz) -> None:
+    fuzz.every_method()
+    assert not fuzz.failures, "\n".join(fuzz.failures)
+
+
+def test_every_route_states_its_failures(argosy: Server) -> None:
+    document = httpx.get(f"{argosy.url}/openapi.json").json()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             if path.startswith("/v1.0/"):

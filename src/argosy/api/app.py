@@ -108,14 +108,14 @@ def _add_documents(app: FastAPI, parts: Parts) -> None:
     async def one_version(request: Request) -> dict[str, Any]:
         return {"version": version(request)}
 
-    @app.get("/healthcheck", tags=["operations of the service"])
+    @app.get("/healthcheck", tags=["operations of the service"], response_class=PlainTextResponse)
     def healthcheck() -> PlainTextResponse:
         """OK when the metadata database answers."""
         with parts.store.read() as tx:
             tx.flavors.all()
         return PlainTextResponse("OK")
 
-    @app.get("/metrics", tags=["operations of the service"])
+    @app.get("/metrics", tags=["operations of the service"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus's text form."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -87,6 +87,12 @@ class Route(APIRoute):
     The function returns None for an answer without content, and an answer of another kind as it is.
     """
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        if get_type_hints(endpoint).get("return") is type(None):
+            # So that the document promises no content where there is none.
+            more["response_class"] = Response
+        super().__init__(path, endpoint, **more)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint = self.endpoint
         status = self.status_code or 200

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any, cast
 
+from starlette.responses import Response
+
 from argosy.api.call import Asked
 from argosy.api.extensions.choosing import choice_of, last_seen
 from argosy.api.route import faults, resource
@@ -46,8 +48,8 @@ def list_operations(call: Asked) -> dict[str, Any]:
 @router.get(
     "/operations/stream",
     status_code=200,
-    response_class=EventStream,
-    responses=faults(400, 413, 503),
+    response_class=Response,
+    responses={200: shapes.STREAM, **faults(400, 413, 503)},
     openapi_extra=shapes.FOLLOWED_OPERATIONS,
 )
 def follow_operations(call: Asked) -> EventStream:

@@ -41,6 +41,10 @@ _LAST_SEEN = {
     "description": "The id that was sent last: what came since then is sent first.",
     "schema": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
 }
+STREAM: dict[str, Any] = {
+    "description": "Server-sent events.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
 PAGED_EVENTS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE]}
 PAGED_OPERATIONS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE, _STATE]}
 FOLLOWED_EVENTS: dict[str, Any] = {"parameters": [*_CHOICE, _LAST_SEEN]}
@@ -96,7 +100,6 @@ class Volume(BaseModel):
     size: int = Field(description="GB, which are GiB.")
     used: float | None = None
     used_percent: float | None = None
-    autogrow_limit: int | None = Field(default=None, description="GB up to which it grows by itself.")
 
 
 class Address(BaseModel):
