@@ -27,6 +27,8 @@ ROUTES = sorted(
         for module in RESOURCES
         for route in module.router.routes
         for method in route.methods
+        # A stream does not end by itself: see test_streams.
+        if not route.path.endswith("/stream")
     }
 )
 
