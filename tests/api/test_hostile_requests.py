@@ -163,6 +163,25 @@ VALID: dict[tuple[str, str], Any] = {
     ("POST", "/instances/{instance_id}/root"): {"password": "secret"},
     ("POST", "/images"): {"image": {"datastore": "redis", "version": "7"}},
     ("POST", "/mgmt/instances/{instance_id}/action"): {"reset-task-status": {}},
+    ("POST", "/mgmt/instances/{instance_id}/upgrade"): {
+        "upgrade": {"instance_version": "1", "location": None, "metadata": {}}
+    },
+    ("PUT", "/mgmt/quotas/{of_project}"): {
+        "quotas": {"instances": 10, "ram": -1, "volumes": 40, "backups": 50}
+    },
+    ("POST", "/mgmt/datastore-versions"): {
+        "version": {
+            "name": "7.1",
+            "datastore_name": "redis",
+            "datastore_manager": "redis",
+            "image_tags": ["bookworm"],
+            "packages": ["redis-server", "redis-tools"],
+            "active": True,
+            "default": False,
+            "version": "7.1",
+        }
+    },
+    ("PATCH", "/mgmt/datastore-versions/{version_id}"): {"active": True, "default": True, "name": "x"},
 }
 
 
