@@ -69,3 +69,41 @@ def test_an_idempotency_key_makes_one_instance_of_many_requests(argosy: Server, 
     argosy.wait_until_healthy(demo, instance_id)
     demo.delete(f"/instances/{instance_id}")
     argosy.wait_until_gone(demo, instance_id)
+
+
+def test_of_more_creates_than_the_quota_has_room_for_as_many_as_fit_come_up(
+    argosy: Server, demo: Client
+) -> None:
+    """And what is deleted makes room again. Twenty at a quota of ten, without their databases: tests/api."""
+    admin = argosy.client("admin")
+    quotas = f"/mgmt/quotas/{demo.project_id}"
+
+    def used() -> int:
+        shown = demo.get(quotas).json()["quotas"]
+        return int(next(one["in_use"] for one in shown if one["resource"] == "instances"))
+
+    def create(number: int) -> Any:
+        body = {"flavorRef": "1", "volume": {"size": 1}, "datastore": {"type": "valkey"}}
+        return demo.post("/instances", json={"instance": {"name": f"rationed-{number}", **body}})
+
+    before = used()
+    try:
+        assert admin.put(quotas, json={"quotas": {"instances": before + 3}}).status_code == 200
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(create, range(8)))
+        made = [answer.json()["instance"]["id"] for answer in answers if answer.status_code == 200]
+        assert len(made) == 3
+        assert {answer.status_code for answer in answers} == {200, 413}
+        for instance_id in made:
+            argosy.wait_until_healthy(demo, instance_id)
+        assert demo.delete(f"/instances/{made[0]}").status_code == 202
+        argosy.wait_until_gone(demo, made.pop(0))
+        made.append(create(8).json()["instance"]["id"])
+        assert create(9).status_code == 413
+        argosy.wait_until_healthy(demo, made[-1])
+    finally:
+        assert admin.put(quotas, json={"quotas": {"instances": -1}}).status_code == 200
+    for instance_id in made:
+        demo.delete(f"/instances/{instance_id}")
+        argosy.wait_until_gone(demo, instance_id)
+    assert used() == before
