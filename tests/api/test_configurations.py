@@ -456,6 +456,8 @@ def test_values_a_server_does_not_start_with_are_told(api: Api, group: Make, ins
         tx.instances.report(db, Report(Service.HEALTHY, 2, datetime.now(UTC), restart_required=True))
     assert outcome(api, db)["state"] == "restart-required"
     assert api.demo.get(f"/instances/{db}").json()["instance"]["status"] == "RESTART_REQUIRED"
+    # It serves: what needs its database server is let through to its guest, which is not there.
+    assert api.demo.get(f"/instances/{db}/databases").status_code == 503
     with api.store.write() as tx:
         said = Report(
             Service.HEALTHY, 3, datetime.now(UTC), configuration_error="It does not start with back_log."

@@ -446,6 +446,77 @@ def test_an_unknown_action_is_refused(api: Api, make: Make, body: Any) -> None:
     fault(act(api, make(), body), 400, "badRequest")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [{"volume": {"size": 3}}, {"volume": {"size": "3"}}, {"volume": 3}, {"flavorRef": 1},
+     {"flavorRef": "1"}, {"flavorRef": "http://x/v1.0/p/flavors/1"}],
+)  # fmt: skip
+def test_a_resize_shows_resize_and_holds_the_instance(api: Api, make: Make, asked: Any) -> None:
+    instance_id = make()
+    answer = act(api, instance_id, {"resize": asked})
+    assert (answer.status_code, answer.content) == (202, b"")
+    shown = api.demo.get(f"/instances/{instance_id}").json()["instance"]
+    assert (shown["status"], shown["operating_status"]) == ("RESIZE", "")
+    fault(act(api, instance_id, {"resize": {"volume": 4}}), 422, "unprocessableEntity")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told"),
+    [
+        ({}, 400, "either volume or flavorRef"),
+        (None, 400, "either volume or flavorRef"),
+        ({"volume": 3, "flavorRef": "1"}, 400, "either volume or flavorRef"),
+        ({"volume": {"size": 2}}, 400, "must be larger than the 2 GB"),
+        ({"volume": {"size": 1}}, 400, "must be larger than the 2 GB"),
+        ({"volume": {"size": 0}}, 400, "resize.volume.size"),
+        ({"volume": {"size": True}}, 400, "resize.volume.size"),
+        ({"volume": {"size": "3x"}}, 400, "resize.volume.size"),
+        ({"volume": {"size": 3.5}}, 400, "resize.volume.size"),
+        ({"volume": {"size": 10**30}}, 413, "1000 GB"),
+        ({"volume": {}}, 400, "resize.volume.size"),
+        ({"volume": []}, 400, "resize.volume"),
+        ({"volume": 3, "speed": 1}, 400, "resize.speed"),
+        ({"flavorRef": "2"}, 400, "has flavor 2 (db.small) already"),
+        ({"flavorRef": "99"}, 400, "99"),
+        ({"flavorRef": {"id": "1"}}, 400, "resize.flavorRef"),
+        ({"flavorRef": "tiny-64"}, 400, "needs 128 MB or more"),
+    ],
+)
+def test_a_resize_that_cannot_be_is_refused_with_the_bound(
+    api: Api, make: Make, asked: Any, status: int, told: str
+) -> None:
+    key = {400: "badRequest", 413: "overLimit"}[status]
+    assert told in fault(act(api, make(), {"resize": asked}), status, key)
+
+
+def test_a_volume_may_grow_by_itself_up_to_a_limit(api: Api, make: Make) -> None:
+    new = {"name": "db", "flavorRef": "2", "datastore": {"type": "valkey"}}
+    asked = {**new, "volume": {"size": 2, "autogrow_limit": "5"}}
+    made = api.demo.post("/instances", json={"instance": asked}).json()["instance"]
+    assert made["volume"] == {"size": 2, "autogrow_limit": 5}
+    for limit, told in (
+        (1, "2 GB or more"),
+        (0, "autogrow_limit"),
+        ("x", "autogrow_limit"),
+        (2000, "1000 GB"),
+    ):
+        asked = {**new, "volume": {"size": 2, "autogrow_limit": limit}}
+        assert told in api.demo.post("/instances", json={"instance": asked}).text
+    instance_id = make()
+    for limit, told in ((1, "must be 2 GB or more"), (0, "autogrow_limit"), (2000, "1000 GB")):
+        change = {"instance": {"volume": {"autogrow_limit": limit}}}
+        assert told in api.demo.put(f"/instances/{instance_id}", json=change).text
+    changes: list[tuple[int | None, dict[str, int]]] = [(3, {"autogrow_limit": 3}), (None, {})]
+    for wanted, volume in changes:
+        body = {"instance": {"volume": {"autogrow_limit": wanted}}}
+        assert api.demo.put(f"/instances/{instance_id}", json=body).status_code == 202
+        shown = api.demo.get(f"/instances/{instance_id}").json()["instance"]["volume"]
+        assert {key: shown[key] for key in shown if key == "autogrow_limit"} == volume
+    for nonsense in ({"size": 9}, {}):
+        answer = api.demo.put(f"/instances/{instance_id}", json={"instance": {"volume": nonsense}})
+        fault(answer, 400, "badRequest")
+
+
 def test_only_an_administrator_resets_a_status(api: Api, make: Make) -> None:
     instance_id = make()
     begin_restart(api, instance_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from argosy import marks
 from argosy.domain.errors import PlatformError
 from argosy.domain.guest import RPC_PORT
 from argosy.platforms.base import Server
+from tests.support.crash_walk import killed_at
 from tests.support.local_platform import (
     PORT,
     ROOT,
@@ -63,6 +65,39 @@ def test_a_volume_takes_what_was_asked_for_and_no_more(site: LocalSite) -> None:
     assert site.ask(server, "fill 900") == "filled"
     assert site.ask(server, "fill 124") == "error 28"  # ENOSPC: its own tables take the rest
     assert site.platform.servers.limits(server.instance_id)["volume"] == "file system of its own, 1 GB"
+
+
+@root_only
+def test_a_grown_volume_takes_what_was_asked_for_and_no_more_after_a_reboot_too(site: LocalSite) -> None:
+    server = site.build_and_wait()
+    site.platform.volumes.grow(server.instance_id, 2)
+    site.platform.stop(server.instance_id)
+    site.restart()
+    site.platform.servers.heal([server.instance_id])
+    site.wait_until_serving(server)
+    assert site.platform.servers.limits(server.instance_id)["volume"] == "file system of its own, 2 GB"
+    assert site.ask(server, "fill 1850") == "filled"
+    assert site.ask(server, "fill 200") == "error 28"
+
+
+@root_only
+def test_a_growth_killed_between_any_two_acts_is_finished_by_asking_again(site: LocalSite) -> None:
+    server = site.build_and_wait()
+    size_gb = 1
+    for step in range(100):
+        size_gb += 1
+        platform = site.new_platform()
+        killed = killed_at(step, functools.partial(platform.volumes.grow, server.instance_id, size_gb))
+        site.restart()
+        site.platform.volumes.grow(server.instance_id, size_gb)
+        limit = site.platform.servers.limits(server.instance_id)["volume"]
+        assert limit == f"file system of its own, {size_gb} GB"
+        volume = os.statvfs(site.files_of(server.instance_id) / "volume")
+        assert 0.9 * size_gb < volume.f_bavail * volume.f_frsize / 2**30 < size_gb
+        if not killed:
+            assert step > 2
+            return
+    raise AssertionError("it never got through")
 
 
 @root_only

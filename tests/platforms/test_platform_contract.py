@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from argosy.domain.errors import OutOfSpace
+from argosy.domain.errors import OutOfSpace, PlatformError
 from tests.support.local_platform import LocalSite, wait_until
 
 
@@ -113,6 +113,32 @@ def test_a_volume_outlives_its_server_and_serves_the_next(site: LocalSite) -> No
 def test_a_volume_the_machine_cannot_hold_is_refused_with_the_numbers(site: LocalSite) -> None:
     with pytest.raises(OutOfSpace, match=r"A volume of 900000 GB does not fit: .* has [\d.]+ GB free"):
         site.platform.volumes.create(site.new_id(), 900_000)
+
+
+def test_a_volume_grows_under_a_server_that_goes_on(site: LocalSite) -> None:
+    server = site.build_and_wait()
+    pids = site.pids(server)
+    for size_gb in (2, 2, 3):
+        site.platform.volumes.grow(server.instance_id, size_gb)
+    assert site.pids(server) == pids
+    assert site.ask(server, "fill 2200") == "filled"
+    site.restart()
+    site.platform.volumes.grow(server.instance_id, 3)
+    assert site.pids(server) == pids
+
+
+def test_a_volume_that_would_not_fit_is_not_grown_and_says_so_with_the_numbers(site: LocalSite) -> None:
+    server = site.build_and_wait()
+    before = site.platform.servers.limits(server.instance_id)
+    with pytest.raises(OutOfSpace, match=r"A volume of 900000 GB does not fit: .* has [\d.]+ GB free"):
+        site.platform.volumes.grow(server.instance_id, 900_000)
+    assert site.platform.servers.limits(server.instance_id) == before
+    assert site.ask(server, "fill 8") == "filled"
+
+
+def test_there_must_be_a_volume_to_grow(site: LocalSite) -> None:
+    with pytest.raises(PlatformError, match="has no volume"):
+        site.platform.volumes.grow(site.new_id(), 2)
 
 
 def test_leftovers_are_what_nobody_knows_of(site: LocalSite) -> None:

@@ -68,6 +68,7 @@ class Calls:
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
                 (messages.ShowDefaultSettings, self.show_default_settings),
                 (messages.Ping, self.ping),
+                (messages.Look, self.look),
                 (messages.Diagnose, self.diagnose),
                 (messages.TellHardware, self.tell_hardware),
             )
@@ -205,6 +206,11 @@ class Calls:
         choices.write(host, replace(choices.read(host), parameters=values))
 
     def ping(self, _call: messages.Ping) -> Nothing:
+        return NOTHING
+
+    def look(self, _call: messages.Look) -> Nothing:
+        self._supervisor.look()
+        self._reporter.soon()
         return NOTHING
 
     def diagnose(self, _call: messages.Diagnose) -> messages.Diagnosis:

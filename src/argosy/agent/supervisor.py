@@ -83,6 +83,11 @@ class Supervisor:
             self._engine.stop()
             self.start()
 
+    def look(self) -> None:
+        """Look at the server now, and start one that died without waiting any longer."""
+        with self._lock:
+            self._tend()
+
     def check(self) -> None:
         """Look at the server and say so when it changed."""
         seen = self._look()

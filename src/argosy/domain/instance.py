@@ -129,6 +129,23 @@ class Instance:
             status = self.shown(now).operating_status or "ACTIVE"
             raise InstanceBusy(instance_id=self.id, status=status, way_out="its database server runs.")
 
+    def check_can_grow_to(self, size_gb: int) -> None:
+        """Raises Invalid unless that is more than its volume has."""
+        if size_gb <= self.volume_gb:
+            raise Invalid(
+                f"Validation error: resize.volume.size: it must be larger than the {self.volume_gb} GB the volume has "
+                f"now, {size_gb} GB is not: a volume cannot be made smaller.",
+                code="volume-not-larger",
+            )
+
+    def check_autogrow_limit(self, limit_gb: int) -> None:
+        """Raises Invalid unless the volume has not passed that limit already."""
+        if limit_gb < self.volume_gb:
+            raise Invalid(
+                f"Validation error: instance.volume.autogrow_limit: it must be {self.volume_gb} GB or more, which the "
+                f"volume has now; {limit_gb} GB is less."
+            )
+
     def check_can_delete(self, now: datetime) -> None:
         """Anything may be deleted but what is protected, being built, or being deleted already.
 
@@ -148,8 +165,9 @@ class Instance:
 
     def check_answers(self, now: datetime) -> None:
         """Raises InstanceBusy unless the database server answers; an operation may be under way."""
-        view = self.shown(now)
-        if view.operating_status not in {"HEALTHY", "ACTIVE", "BLOCKED"}:
+        view = shown(None, self.report, now, broken=self.broken)
+        serves = view.status == "RESTART_REQUIRED" or view.operating_status in {"HEALTHY", "BLOCKED"}
+        if not serves:
             stopped = self._service is Service.SHUTDOWN
             raise InstanceBusy(
                 instance_id=self.id,

@@ -240,6 +240,15 @@ class Instances:
     def set_address(self, instance_id: str, address: str) -> None:
         self._set(instance_id, address=address)
 
+    def set_volume_gb(self, instance_id: str, size_gb: int) -> None:
+        self._set(instance_id, volume_gb=size_gb)
+
+    def set_flavor(self, instance_id: str, flavor_id: str) -> None:
+        self._set(instance_id, flavor_id=flavor_id)
+
+    def set_autogrow_limit(self, instance_id: str, limit_gb: int | None) -> None:
+        self._set(instance_id, autogrow_limit_gb=limit_gb, updated_at=datetime.now(UTC))
+
     def set_platform(self, instance_id: str, facts: dict[str, Any]) -> None:
         self._set(instance_id, platform=facts)
 

@@ -119,6 +119,13 @@ class Volumes(Protocol):
     def attach(self, instance_id: str) -> None:
         """Put the volume under the instance's server."""
 
+    def grow(self, instance_id: str, size_gb: int) -> None:
+        """Make a volume larger while it is in use; one that is as large already is left alone.
+
+        Asked again after a crash it finishes what was begun. Raises OutOfSpace, with the numbers, when the platform
+        cannot hold it.
+        """
+
     def delete(self, instance_id: str) -> None:
         """Detach and destroy it."""
 

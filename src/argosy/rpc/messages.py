@@ -170,6 +170,12 @@ class Ping(Call[Nothing]):
     method: ClassVar[str] = "guest.ping"
 
 
+class Look(Call[Nothing]):
+    """Look at the database server at once, start it if it has died, and report."""
+
+    method: ClassVar[str] = "guest.look"
+
+
 class ProcessFigures(Message):
     """What the kernel says of a process (proc_pid_status(5)); sizes in KiB."""
 

@@ -7,7 +7,18 @@ import threading
 from dbos import DBOS, DBOSConfig
 
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
-from argosy.taskmanager import configure, create, delete, pull_image, reboot, restart, start, stop, sweeps
+from argosy.taskmanager import (
+    configure,
+    create,
+    delete,
+    pull_image,
+    reboot,
+    resize,
+    restart,
+    start,
+    stop,
+    sweeps,
+)
 from argosy.taskmanager.parts import Parts, install
 from argosy.taskmanager.steps import images
 
@@ -18,6 +29,7 @@ WORKFLOWS = (
     pull_image.pull_image,
     reboot.reboot_instance,
     reboot.renew_agent,
+    resize.resize_volume,
     restart.restart_instance,
     start.start_instance,
     stop.stop_instance,

@@ -7,21 +7,27 @@ from typing import Any
 
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
+from argosy.api.v1.resizing import resize
 from argosy.domain.errors import Failed, Invalid, Unsupported
 from argosy.domain.operations import RestartInstance, StartInstance, StopInstance
 
 router = resource("instances")
 
 _LATER = {
-    "resize": ("instance:resize_volume", "Resizing"),
     "promote_to_replica_source": ("instance:promote_to_replica_source", "Promoting a replica"),
     "eject_replica_source": ("instance:eject_replica_source", "Ejecting a replica source"),
 }
 
 
-@router.post("/instances/{instance_id}/action", status_code=202, responses=faults(400, 404, 415, 422, 501))
+@router.post(
+    "/instances/{instance_id}/action", status_code=202, responses=faults(400, 404, 413, 415, 422, 501)
+)
 def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None:
-    """`{"restart": {}}`, `{"stop": {}}`, `{"start": {}}` or, for an administrator, `{"reset_status": {}}`."""
+    """`restart`, `stop`, `start`, `resize` or, for an administrator, `reset_status`.
+
+    `{"resize": {"flavorRef": "2"}}` changes its memory and processors, `{"resize": {"volume": {"size": 20}}}`
+    makes its volume larger while the database serves.
+    """
     if len(body) != 1:
         raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")
     ((action, details),) = body.items()
@@ -34,6 +40,8 @@ def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None
         stop(call, instance_id, rule="instance:stop")
     elif action == "start":
         _start(call, instance_id)
+    elif action == "resize":
+        resize(call, instance_id, details)
     elif action == "reset_status":
         force = "force_delete" in (details or {})
         _reset_status(call, instance_id, rule="instance:force_delete" if force else "instance:reset_status")
@@ -44,7 +52,7 @@ def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None
         raise Unsupported(f"{what} is not supported yet.")
     else:
         raise Invalid(
-            f"Validation error: there is no action {action[:64]!r}: use restart, stop, start or reset_status."
+            f"Validation error: there is no action {action[:64]!r}: use restart, stop, start, resize or reset_status."
         )
 
 

@@ -25,9 +25,10 @@ from argosy.api.v1.bodies import (
 )
 from argosy.api.v1.configurations import attach, detach, group_for
 from argosy.api.v1.datastores import find_datastore
+from argosy.api.v1.resizing import check_volume_size
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
-from argosy.domain.errors import Failed, InstanceNotFound, Invalid, NotFound, OverLimit, Unsupported
+from argosy.domain.errors import Failed, InstanceNotFound, Invalid, NotFound, Unsupported
 from argosy.domain.instance import (
     TAGS_MAX,
     Flavor,
@@ -54,6 +55,14 @@ _LATER = {
 class VolumeBody(Body):
     size: SizeGb
     type: StrictStr | None = None
+    # Ours.
+    autogrow_limit: SizeGb | None = None
+
+
+class VolumeChange(Body, extra="forbid"):
+    """Of a volume only this is changed here; `{"resize": …}` makes it larger."""
+
+    autogrow_limit: SizeGb | None
 
 
 class NicBody(Body, extra="forbid"):
@@ -125,6 +134,8 @@ class Changes(Body, extra="forbid"):
     configuration: Reference | None = None
     datastore_version: Any = None
     access: Any = None
+    # Ours.
+    volume: VolumeChange | None = None
 
 
 class UpdateBody(Body):
@@ -217,6 +228,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             version=version.name,
             flavor_id=flavor.id,
             volume_gb=volume_gb,
+            autogrow_limit_gb=asked.volume.autogrow_limit if asked.volume else None,
             created_at=call.now,
             updated_at=call.now,
             access=_access(asked.access),
@@ -278,6 +290,8 @@ def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
             attach(call, tx, instance, body.instance.configuration)
         elif "configuration" in asked or not asked:
             detach(call, tx, instance)
+        if body.instance.volume is not None:
+            _set_autogrow_limit(call, tx, instance, body.instance.volume.autogrow_limit)
 
 
 @router.delete("/instances/{instance_id}", status_code=202, responses=faults(404, 422))
@@ -304,6 +318,13 @@ def delete_instance(call: Asked, instance_id: str) -> None:
         instance.check_can_delete(call.now)
         request = DeleteInstance(operation_id=str(uuid.uuid4()), instance_id=instance.id)
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+
+
+def _set_autogrow_limit(call: Call, tx: Transaction, instance: Instance, limit_gb: int | None) -> None:
+    if limit_gb is not None:
+        check_volume_size(call, limit_gb)
+        instance.check_autogrow_limit(limit_gb)
+    tx.instances.set_autogrow_limit(instance.id, limit_gb)
 
 
 def _held_by(call: Call, instance_id: str) -> tuple[str | None, str | None]:
@@ -361,10 +382,15 @@ def _refuse_what_is_not_there(asked: NewInstance) -> None:
 def _volume_gb(call: Call, asked: NewInstance) -> int:
     if asked.volume is None:
         raise Invalid("Validation error: instance.volume: the size of the volume must be given.")
-    if asked.volume.size > call.parts.max_volume_gb:
-        raise OverLimit(
-            f"The volume is larger than the {call.parts.max_volume_gb} GB that one may have at most."
-        )
+    check_volume_size(call, asked.volume.size)
+    limit_gb = asked.volume.autogrow_limit
+    if limit_gb is not None:
+        check_volume_size(call, limit_gb)
+        if limit_gb < asked.volume.size:
+            raise Invalid(
+                f"Validation error: instance.volume.autogrow_limit: it must be {asked.volume.size} GB or more, the "
+                "volume's size."
+            )
     return asked.volume.size
 
 

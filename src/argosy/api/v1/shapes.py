@@ -100,6 +100,7 @@ class Volume(BaseModel):
     size: int = Field(description="GB, which are GiB.")
     used: float | None = None
     used_percent: float | None = None
+    autogrow_limit: int | None = Field(default=None, description="GB up to which it grows by itself.")
 
 
 class Address(BaseModel):

@@ -34,6 +34,8 @@ def instance_summary(call: Call, instance: Instance, datastore: Datastore) -> di
         "access": instance.access,
         "volume": {"size": instance.volume_gb},
     }
+    if instance.autogrow_limit_gb is not None:
+        view["volume"]["autogrow_limit"] = instance.autogrow_limit_gb
     if instance.address is not None:
         view["ip"] = [instance.address]
         view["addresses"] = [

@@ -7,6 +7,7 @@
                                 agent.json    the running agent's pid
                                 rpc/  etc/  etc/tls/  logs/  sockets/
                                 volume.img    its volume; volume/ is where that is mounted, or a plain directory
+                                volume.size   bytes it may hold, where the image has room to grow into
     <home>/run/<digest>         a link to sockets/, since the path of a Unix socket may have 107 bytes
 
 A link and not a directory, so that what a crash leaves behind still tells whose it is. An instance's
@@ -74,6 +75,10 @@ class Place:
     @property
     def image(self) -> Path:
         return self.root / "volume.img"
+
+    @property
+    def size(self) -> Path:
+        return self.root / "volume.size"
 
     @property
     def volume(self) -> Path:

@@ -128,7 +128,7 @@ class LocalServers:
             # From here on its account may become another instance's; the volume, if it stays, is no part of that.
             place.root.chmod(0o700)
             for entry in place.root.iterdir():
-                if entry not in (place.image, place.volume, place.address):
+                if entry not in (place.image, place.size, place.volume, place.address):
                     _remove(entry)
             # The link last but the address: it tells whose it is.
             if place.run.is_symlink():

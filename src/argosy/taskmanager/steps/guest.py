@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dbos import DBOS
@@ -23,6 +24,7 @@ from argosy.rpc.messages import (
     Database,
     Job,
     JobState,
+    Look,
     NewUser,
     Phase,
     Ping,
@@ -35,6 +37,7 @@ from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import configurations, servers
 
 WAIT_S = 2.0
+LOOK_S = 60.0  # a server that died of want of space may have to recover
 JOB_TRIES = 450  # turns of WAIT_S: a quarter of an hour
 # A booting guest answers within a second, so it is asked often at first; one that has died is booted again.
 EAGER_TRIES, EAGER_S = 40, 0.05
@@ -73,6 +76,14 @@ def start(asked: StartInstance, address: str) -> None:
 def wait_until_it_answers(asked: InstanceRequest, address: str) -> None:
     """Wait for a guest that boots. Raises GuestUnreachable."""
     _finish(_ping, asked, address)
+
+
+@DBOS.step(name="guest.look")
+def look(address: str | None) -> None:
+    """Have a guest look at its server and report at once; one that does not answer does so by itself later."""
+    if address is not None:
+        with suppress(GuestUnreachable):
+            parts().guests.call(address, Look(), timeout_s=LOOK_S)
 
 
 def stop_cleanly(asked: DeleteInstance, address: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dbos import DBOS
 
 from argosy.domain.errors import Failed
+from argosy.domain.instance import Flavor
 from argosy.taskmanager.parts import parts
 
 
@@ -20,6 +21,34 @@ def server_of(instance_id: str) -> str:
     if address is None:
         raise Failed("The instance has no server: delete it and make it anew.")
     return address
+
+
+@DBOS.step(name="instances.set_volume_gb")
+def set_volume_gb(instance_id: str, size_gb: int) -> None:
+    with parts().store.write() as tx:
+        tx.instances.set_volume_gb(instance_id, size_gb)
+
+
+@DBOS.step(name="instances.flavor_of")
+def flavor_of(instance_id: str) -> Flavor:
+    with parts().store.read() as tx:
+        return tx.flavors.get(tx.instances.get(instance_id).flavor_id)
+
+
+@DBOS.step(name="instances.set_flavor")
+def set_flavor(instance_id: str, flavor_id: str) -> Flavor:
+    """What the instance is from now on told to be; the server learns it by `servers.replace`."""
+    with parts().store.write() as tx:
+        tx.instances.set_flavor(instance_id, flavor_id)
+        return tx.flavors.get(flavor_id)
+
+
+@DBOS.step(name="instances.tell")
+def tell(instance_id: str, kind: str, message: str) -> None:
+    """An event of it. Told twice if the task manager dies in this very moment."""
+    with parts().store.write() as tx:
+        project_id = tx.instances.get(instance_id).project_id
+        tx.events.add(project_id, instance_id, kind, message, "taskmanager")
 
 
 @DBOS.step(name="instances.bury")

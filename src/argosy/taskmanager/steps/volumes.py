@@ -17,6 +17,12 @@ def create(instance_id: str) -> None:
     volumes.attach(instance_id)
 
 
+@DBOS.step(name="volumes.grow")
+def grow(instance_id: str, size_gb: int) -> None:
+    """Make the volume so large; one that is already is left alone."""
+    parts().platform.volumes.grow(instance_id, size_gb)
+
+
 @DBOS.step(name="volumes.delete")
 def delete(instance_id: str) -> None:
     parts().platform.volumes.delete(instance_id)
