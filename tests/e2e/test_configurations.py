@@ -215,6 +215,41 @@ def test_a_new_instance_starts_with_its_group(argosy: Server, demo: Client, flee
     assert demo.delete(f"/configurations/{group}").status_code == 202
 
 
+def test_a_server_that_is_stopped_starts_with_what_its_group_says_by_then(fleet: dict[str, Pair]) -> None:
+    pair = fleet["valkey"]
+    dynamic, static = pair.engine.dynamic, pair.engine.static
+    group, (one, other) = pair.group({}), pair.ids
+    pair.attach(group)
+    pair.wait_for("applied")
+    for what in ("stop", "start"):
+        assert pair.client.post(f"/instances/{one}/action", json={what: {}}).status_code == 202
+        wait_until(f"{what} is done", lambda: not pair.show(one)["argosy"]["operation"])
+        if what == "stop":
+            pair.change(group, {dynamic[0]: dynamic[1], static[0]: static[1]})
+            pair.wait_for("applied", one)
+            pair.wait_for("restart-required", other)
+    pair.argosy.wait_until_healthy(pair.client, one)
+    assert pair.outcome(one)["state"] == "applied"
+    assert (pair.roots[0].setting(dynamic[0]), pair.roots[0].setting(static[0])) == (dynamic[2], static[2])
+    pair.let_go()
+
+
+def test_of_many_changes_the_last_one_holds_everywhere(fleet: dict[str, Pair]) -> None:
+    pair = fleet["valkey"]
+    name = pair.engine.dynamic[0]
+    group = pair.group({name: 1})
+    pair.attach(group)
+    for value in range(100, 120):
+        pair.change(group, {name: value})
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda value: pair.change(group, {name: value}), range(200, 210)))
+    shown = pair.client.get(f"/configurations/{group}").json()["configuration"]
+    assert shown["revision"] == 31
+    pair.wait_for("applied")
+    assert pair.settings(name) == [str(shown["values"][name])] * 2
+    pair.let_go()
+
+
 def test_a_server_that_does_not_start_with_its_group_runs_with_what_worked(fleet: dict[str, Pair]) -> None:
     pair = fleet["postgresql"]
     one, _ = pair.ids
