@@ -119,7 +119,7 @@ FAILURES = [
     (7, "database instance resize flavor maria 99", "HTTP 400"),
     (8, "database instance resize volume maria 1", "it must be larger than the 1 GB"),
     (8, "database instance resize volume maria 100000", "HTTP 413"),
-    (11, "database instance upgrade maria 10.11", "Upgrading is not supported yet. (HTTP 501)"),
+    (11, "database instance upgrade maria 10.11", "HTTP 400"),
     (12, "database instance detach maria", "Detaching a replica is not supported yet. (HTTP 501)"),
     (13, "database instance promote maria", "Promoting a replica is not supported yet. (HTTP 501)"),
     (14, "database instance eject maria", "Ejecting a replica source is not supported yet. (HTTP 501)"),

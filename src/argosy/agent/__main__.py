@@ -20,7 +20,7 @@ from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
 from argosy.domain.errors import ArgosyError
 from argosy.domain.guest import RELEASE, GuestConfig
-from argosy.engines import engine_for
+from argosy.engines import engine_for, upgrades
 from argosy.engines.base import Configurable, Engine
 from argosy.engines.host import Account, Host, TlsFiles
 from argosy.rpc.reports import ConductorClient, GuestReport
@@ -95,6 +95,7 @@ def serve(config: GuestConfig) -> None:
     host = host_of(config)
     host.make_directory(host.run)
     host.make_directory(host.logs, 0o750)
+    upgrades.settle(host)
     engine = engine_for(config.engine, host)
     conductor = ConductorClient(config.conductor_url, client_context(*identity))
     reporter = Reporter(conductor, lambda: describe(config, engine, supervisor))

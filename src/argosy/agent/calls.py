@@ -7,7 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -18,8 +19,9 @@ from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
 from argosy.domain.databases import UserChange
 from argosy.domain.errors import ArgosyError, Unsupported
-from argosy.engines import choices
-from argosy.engines.base import Access, Configurable, Databases, Engine, RootAccess, Users
+from argosy.engines import choices, upgrades
+from argosy.engines.base import Access, Configurable, Databases, Engine, RootAccess, Upgrades, Users
+from argosy.engines.upgrades import MayUpgrade, Software
 from argosy.rpc import messages
 from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
 from argosy.rpc.peers import CONTROL_PLANE
@@ -65,6 +67,10 @@ class Calls:
                 (messages.Stop, self.stop),
                 (messages.Start, self.start),
                 (messages.ApplyParameters, self.apply_parameters),
+                (messages.RehearseUpgrade, self.rehearse_upgrade),
+                (messages.PrepareUpgrade, self.prepare_upgrade),
+                (messages.AbandonUpgrade, self.abandon_upgrade),
+                (messages.FinishUpgrade, self.finish_upgrade),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
                 (messages.ShowDefaultSettings, self.show_default_settings),
                 (messages.Ping, self.ping),
@@ -184,6 +190,48 @@ class Calls:
 
         return self._jobs.run(call.job_id, work, call.wait_s)
 
+    def rehearse_upgrade(self, call: messages.RehearseUpgrade) -> messages.JobState:
+        def work(say: Say) -> str:
+            engine, to = self._upgradable(), _software(call.software)
+            say("looking for what stands in the way")
+            upgrades.check(engine, to, rehearsal=True)
+            if not upgrades.needs_conversion(engine.host, to):
+                return "It is a newer release of the same version: it runs on the data as it is, after a restart."
+            return upgrades.rehearse(engine, to, say)
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def prepare_upgrade(self, call: messages.PrepareUpgrade) -> messages.JobState:
+        def work(say: Say) -> None:
+            engine, to = self._upgradable(), _software(call.software)
+            say("looking for what stands in the way")
+            upgrades.check(engine, to)
+            if upgrades.needs_conversion(engine.host, to):
+                upgrades.remember(engine)
+                engine.prepare_to_stop()
+                say("stopping the database server")
+                self._supervisor.hand_over(lambda: upgrades.prepare(engine, to, say))
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def abandon_upgrade(self, call: messages.AbandonUpgrade) -> messages.JobState:
+        def work(_say: Say) -> None:
+            self._supervisor.give_up(lambda: upgrades.abandon(self._engine.host))
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def finish_upgrade(self, call: messages.FinishUpgrade) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("gathering statistics")
+            self._upgradable().after_upgrade()
+            self._reporter.now()
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def _upgradable(self) -> MayUpgrade:
+        self._capable(Upgrades)
+        return cast("MayUpgrade", self._engine)
+
     def list_effective_parameters(
         self, _call: messages.ListEffectiveParameters
     ) -> messages.EffectiveParameters:
@@ -239,6 +287,10 @@ class Calls:
         if not isinstance(self._engine, capability):
             raise Unsupported(f"This datastore has no {capability.__name__.lower()}.")
         return self._engine
+
+
+def _software(told: messages.Software) -> Software:
+    return Software(told.version, Path(told.bundle), Path(told.template))
 
 
 def application(calls: Calls) -> ASGIApplication:

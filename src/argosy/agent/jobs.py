@@ -34,8 +34,11 @@ class Jobs:
         self._lock = threading.Lock()
         self._works: OrderedDict[str, _Work] = OrderedDict()
 
-    def run(self, job_id: str, work: Callable[[Say], None], wait_s: float) -> JobState:
-        """Start `work` unless a job of this id is known, and return how it is after at most `wait_s`."""
+    def run(self, job_id: str, work: Callable[[Say], str | None], wait_s: float) -> JobState:
+        """Start `work` unless a job of this id is known, and return how it is after at most `wait_s`.
+
+        What it returns is told when it has succeeded.
+        """
         with self._lock:
             known = self._works.get(job_id)
             if known is None:
@@ -50,10 +53,10 @@ class Jobs:
         return known.state
 
 
-def _do(known: _Work, work: Callable[[Say], None]) -> None:
+def _do(known: _Work, work: Callable[[Say], str | None]) -> None:
     try:
-        work(known.say)
-        known.state = JobState(phase=Phase.SUCCEEDED)
+        told = work(known.say)
+        known.state = JobState(phase=Phase.SUCCEEDED, told=told or "")
     except ArgosyError as error:
         known.state = _failed(error)
     except Exception:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from argosy.domain.errors import ArgosyError
 from argosy.domain.status import Service
-from argosy.engines import layers
+from argosy.engines import layers, upgrades
 from argosy.engines.base import Configurable, Engine, Health
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,29 @@ class Supervisor:
         with self._lock:
             self._tend()
 
+    def hand_over(self, work: Callable[[], None]) -> None:
+        """Stop the server, do the work, and leave it stopped until the next agent's life.
+
+        When the work fails the server is started again, and this agent goes on keeping it.
+        """
+        with self._lock:
+            self._engine.stop()
+            self.check()
+            try:
+                work()
+            except BaseException:
+                self.start()
+                raise
+            self.end()
+
+    def give_up(self, work: Callable[[], None]) -> None:
+        """Do the work, and if it does not fail, stop the server and start it no more in this agent's life."""
+        with self._lock:
+            work()
+            self.end()
+            self._engine.stop()
+            self.check()
+
     def check(self) -> None:
         """Look at the server and say so when it changed."""
         seen = self._look()
@@ -102,6 +125,8 @@ class Supervisor:
         """The keeper's loop, until `end`."""
         # A server that an earlier agent left running is known from now on, so that its death is one.
         self.check()
+        if self._engine.server.pid is not None:
+            upgrades.adopted(self._engine.host)
         self._settle()
         while not self._ended.is_set():
             if self.wanted is Wanted.RUNNING and self._engine.server.pid is not None:
@@ -159,7 +184,9 @@ class Supervisor:
                 self._record("configuration.refused", engine.refused)
 
     def _bring_up(self) -> None:
+        upgrades.check_data(self._engine.host)
         refused = layers.start(self._engine)
+        upgrades.served(self._engine.host)
         if refused is not None:
             log.warning("the group's values were refused at start", extra={"reason": refused})
             self._record("configuration.refused", refused)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 import argosy
 from argosy.api import faults
-from argosy.api.extensions import certificates, events, images, operations, protection, tags
+from argosy.api.extensions import certificates, events, images, operations, protection, tags, upgrades
 from argosy.api.extensions import configurations as configuration_histories
 from argosy.api.identity.routes import identity_router
 from argosy.api.objectstore.app import ObjectStoreApi
@@ -51,6 +51,7 @@ RESOURCES = (
     quotas,
     tags,
     protection,
+    upgrades,
     configurations,
     configuration_histories,
     operations,

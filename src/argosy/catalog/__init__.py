@@ -126,6 +126,7 @@ def _version(stored: dict[str, Any], version: dict[str, Any]) -> Version:
         sources=tuple(sources),
         min_memory_mb=version.get("min_memory_mb", 64),
         active=version.get("active", True),
+        upgrades_from=tuple(version.get("upgrades_from", ())),
     )
 
 

@@ -21,6 +21,7 @@ def add_to(group: typer.Typer) -> None:
         ("show", show, "argosy admin show shop"),
         ("stop", stop, "argosy admin stop shop"),
         ("reboot", reboot, "argosy admin reboot shop"),
+        ("rebuild", rebuild, "argosy admin rebuild shop"),
         ("renew-agent", renew_agent, "argosy admin renew-agent shop"),
         ("reset", reset, "argosy admin reset shop"),
         ("root-history", root_history, "argosy admin root-history shop"),
@@ -102,6 +103,13 @@ def reboot(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -
     instance = call.argosy.managed_instances.find(name)
     call.argosy.managed_instances.act(instance.id, "reboot")
     return _tell(call, instance, "Rebooting", "was rebooted", wait=wait, timeout_s=timeout)
+
+
+def rebuild(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
+    """Make an instance's agent, certificates and server process anew around its data."""
+    instance = call.argosy.managed_instances.find(name)
+    call.argosy.managed_instances.rebuild(instance.id)
+    return _tell(call, instance, "Rebuilding", "was rebuilt", wait=wait, timeout_s=timeout)
 
 
 def renew_agent(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:

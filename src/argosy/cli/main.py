@@ -16,6 +16,7 @@ from argosy.cli import (
     machine,
     quota,
     root,
+    upgrades,
     users,
 )
 
@@ -34,6 +35,7 @@ for part in (
     machine,
     instances,
     life,
+    upgrades,
     connect,
     databases,
     users,

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from argosy.client.errors import Ambiguous, NotFound
-from argosy.client.models import Instance
+from argosy.client.models import Instance, Upgrade
 from argosy.client.session import Session
 
 
@@ -118,6 +118,22 @@ class Instances:
 
     def start(self, instance_id: str) -> None:
         self._session.post(f"/instances/{instance_id}/action", {"start": {}})
+
+    def upgrades(self, instance_id: str) -> list[Upgrade]:
+        """The versions it can be moved to."""
+        return [
+            Upgrade.read(one) for one in self._session.get(f"/instances/{instance_id}/upgrades")["upgrades"]
+        ]
+
+    def upgrade(self, instance_id: str, version: str) -> None:
+        """Begin to move it to a version, by name or id."""
+        self._session.patch(f"/instances/{instance_id}", {"instance": {"datastore_version": version}})
+
+    def rehearse_upgrade(self, instance_id: str, version: str) -> str:
+        """Begin to try that on a copy of its data. Returns the operation's id."""
+        asked = {"rehearsal": {"datastore_version": version}}
+        answer = self._session.post(f"/instances/{instance_id}/upgrade-rehearsals", asked)
+        return str(answer["rehearsal"]["operation_id"])
 
     def protect(self, instance_id: str, *, protected: bool = True) -> None:
         """From being deleted, by anybody."""

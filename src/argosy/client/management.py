@@ -51,6 +51,12 @@ class ManagedInstances:
         """`stop`, `reboot`, or `reset-task-status`, which ends what holds it."""
         self._session.post(f"{_path(instance_id)}/action", {action: {}})
 
+    def rebuild(self, instance_id: str) -> None:
+        """From the image of its own version."""
+        of = self.get(instance_id)
+        shown = self._session.get(f"/datastores/{of.datastore}/versions/{of.version}")["version"]
+        self._session.post(f"{_path(instance_id)}/action", {"rebuild": {"image_id": shown["id"]}})
+
     def renew_agent(self, instance_id: str) -> None:
         """Have its agent run the server's release; the database server goes on."""
         self._session.post(f"{_path(instance_id)}/upgrade", {"upgrade": {}})

@@ -16,6 +16,22 @@ def time_of(text: str | None) -> datetime | None:
 
 
 @dataclass(frozen=True)
+class Upgrade:
+    """A version that an instance can be moved to; without `converts`, its data is read as it is."""
+
+    id: str
+    name: str
+    datastore: str
+    converts: bool
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Upgrade:
+        return cls(
+            id=shown["id"], name=shown["name"], datastore=shown["datastore"], converts=shown["converts"]
+        )
+
+
+@dataclass(frozen=True)
 class Operation:
     """One heavy request and how far it is: step `step` of `steps`, in words. A pull of an image has no instance."""
 

@@ -81,7 +81,8 @@ class Version:
     """One version of a datastore; `sources` in order of preference.
 
     One that an operator made has an id, a number and tags of its own, and is `like` one of the catalog: the
-    engine drives it as that.
+    engine drives it as that. `upgrades_from` names versions whose instances can be moved to it, those of another
+    datastore as `redis/7`.
     """
 
     datastore: str
@@ -89,6 +90,7 @@ class Version:
     sources: tuple[DebianSource | WheelSource, ...]
     min_memory_mb: int = 64
     active: bool = True
+    upgrades_from: tuple[str, ...] = ()
     like: str | None = None
     own_id: str | None = None
     number: str | None = None

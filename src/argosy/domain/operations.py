@@ -89,11 +89,20 @@ class ApplyConfiguration(InstanceRequest):
 
 @dataclass(frozen=True)
 class UpgradeInstance(InstanceRequest):
-    """Move to another version, or with `check_only` rehearse that on a clone and report."""
+    """Move to another version, which may be one of another datastore that reads the same data."""
 
     kind: ClassVar[str] = "instance.upgrade"
+    datastore: str
     version: str
-    check_only: bool = False
+
+
+@dataclass(frozen=True)
+class RehearseUpgrade(InstanceRequest):
+    """Try that on a copy of the data while the instance serves, and tell."""
+
+    kind: ClassVar[str] = "instance.rehearse_upgrade"
+    datastore: str
+    version: str
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ WHILE = {
     "instance.resize_flavor": "RESIZE",
     "instance.resize_volume": "RESIZE",
     "instance.upgrade": "UPGRADE",
+    "instance.rehearse_upgrade": "ACTIVE",
     "instance.rebuild": "BUILD",
     "instance.configure": "ACTIVE",
     "instance.update_access": "ACTIVE",

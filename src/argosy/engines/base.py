@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
 
 from argosy.domain.databases import Database, NewUser, User, UserChange, UserId
 from argosy.domain.parameters import Effective, Parameter
@@ -160,3 +161,32 @@ class Configurable(Protocol):
     @property
     def refused(self) -> str | None:
         """Why the group's values are not the ones in force, when the server would not start with them."""
+
+
+@runtime_checkable
+class Upgrades(Protocol):
+    """Its data can be moved to another version; `upgrades.py` has the order in which these are called.
+
+    `newer` in `convert` is this engine itself: the other version's, in a place of the staging area.
+    """
+
+    def program_version(self) -> str:
+        """What the server's program says it is, such as 17.12, whether it runs or not."""
+
+    def find_obstacles(self, to: Host, *, rehearsal: bool) -> list[str]:
+        """Sentences on what in the running server the version of `to` would refuse, with the way out; quick."""
+
+    def copy_data(self, target: Path) -> None:
+        """A copy of the data directory that is whole: of a stopped server, or as of one moment of a running one."""
+
+    def prepare_to_stop(self) -> None:
+        """Have the running server leave its files in the state that another version needs."""
+
+    def convert(self, older: Self, copy: Path) -> None:
+        """Make `host.data` of a copy of the older version's data, which is used up."""
+
+    def finish_conversion(self) -> None:
+        """What the new server needs done, on its first start, before anybody may use it."""
+
+    def after_upgrade(self) -> None:
+        """What may be done while it serves, such as gathering statistics."""

@@ -38,7 +38,8 @@ class Host:
 
     `data`, `template` and `logs` hold what their names say. `etc` has the server's configuration and is the
     agent's (the server reads, never writes it). `run` has sockets and pid files; its path is short, since a
-    Unix socket's may have 107 bytes. `memory_mb` is what the flavor gives the server, MiB.
+    Unix socket's may have 107 bytes. `memory_mb` is what the flavor gives the server, MiB. A `private` server is
+    reached by the Unix socket alone: it proves something and serves nobody.
     """
 
     instance_id: str
@@ -55,6 +56,7 @@ class Host:
     vcpus: int
     tls: TlsFiles | None
     account: Account
+    private: bool = False
 
     def make_directory(self, path: Path, mode: int = 0o700) -> Path:
         """Make a directory the server owns."""
@@ -98,10 +100,11 @@ class Host:
         stdin: str | None = None,
         environment: Mapping[str, str] | None = None,
         as_agent: bool = False,
+        directory: Path = Path("/"),
     ) -> str:
         """Run a short program under the engine's account and return what it printed.
 
-        Raises EngineError with the end of its error output; argv must hold no secret.
+        Raises EngineError with the end of its error output, or of its output; argv must hold no secret.
         """
         account = Account.own() if as_agent else self.account
         drop = account.uid != os.geteuid()
@@ -114,7 +117,7 @@ class Host:
                 text=True,
                 errors="replace",
                 timeout=timeout_s,
-                cwd="/",
+                cwd=directory,
                 env=self.environment(environment),
                 user=account.uid if drop else None,
                 group=account.gid if drop else None,
@@ -126,7 +129,6 @@ class Host:
         except OSError as error:
             raise EngineError(f"{argv[0]} cannot be run: {error.strerror or error}.") from error
         if done.returncode != 0:
-            raise EngineError(
-                f"{Path(str(argv[0])).name} failed ({done.returncode}): {done.stderr.strip()[-1000:]}"
-            )
+            said = done.stderr.strip() or done.stdout.strip()
+            raise EngineError(f"{Path(str(argv[0])).name} failed ({done.returncode}): {said[-1000:]}")
         return done.stdout

@@ -20,14 +20,16 @@ from pathlib import Path
 from argosy import marks
 from argosy.engines.host import Host
 
-_SERVER_MARK = {marks.ROLE: "server"}
+SERVER = "server"
 
 
 class ServerProcess:
     """The one server process of an instance. Methods may be called from any thread."""
 
-    def __init__(self, host: Host, log: Path) -> None:
+    def __init__(self, host: Host, log: Path, role: str = SERVER) -> None:
+        """`role` tells servers apart that run for one instance at once, such as one that rehearses an upgrade."""
         self._host = host
+        self._mark = {marks.ROLE: role}
         self.log = log
         self._pid_file = host.run / "server.json"
         self._lock = threading.Lock()
@@ -56,7 +58,7 @@ class ServerProcess:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd="/",
-                    env=self._host.environment({**(environment or {}), **_SERVER_MARK}),
+                    env=self._host.environment({**(environment or {}), **self._mark}),
                     start_new_session=True,
                     umask=0o077,  # Redis and Valkey would let everyone read their data
                     user=account.uid if drop else None,
@@ -149,7 +151,7 @@ class ServerProcess:
         ticks = marks.started_at(pid)
         if ticks is None:
             return
-        _spare_no_more(pid)
+        _spare_no_more(pid, "0" if self._mark[marks.ROLE] == SERVER else "1000")
         self._known = marks.Process(pid, ticks)
         self._host.write_file(self._pid_file, json.dumps({"pid": pid, "started_at": ticks}))
 
@@ -176,17 +178,18 @@ class ServerProcess:
         return None
 
     def _marked(self, pids: Sequence[int] | None = None) -> list[int]:
-        return marks.marked({marks.INSTANCE: self._host.instance_id, **_SERVER_MARK}, pids)
+        return marks.marked({marks.INSTANCE: self._host.instance_id, **self._mark}, pids)
 
 
-def _spare_no_more(pid: int) -> None:
+def _spare_no_more(pid: int, adjustment: str) -> None:
     """Take back the agent's protection from being killed for want of memory, which its children inherit.
 
-    Else the kernel would find nobody to kill when the server has filled the instance's memory.
+    Else the kernel would find nobody to kill when the server has filled the instance's memory. What runs beside
+    the server is killed before it.
     """
     with contextlib.suppress(OSError):
-        if int(Path("/proc/self/oom_score_adj").read_text()) < 0:
-            Path(f"/proc/{pid}/oom_score_adj").write_text("0")
+        if int(Path("/proc/self/oom_score_adj").read_text()) < int(adjustment):
+            Path(f"/proc/{pid}/oom_score_adj").write_text(adjustment)
 
 
 def _leads_its_session(pid: int) -> bool:

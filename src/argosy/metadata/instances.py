@@ -140,6 +140,10 @@ class Instances:
     def rename(self, instance_id: str, name: str) -> None:
         self._set(instance_id, name=name, updated_at=datetime.now(UTC))
 
+    def set_version(self, instance_id: str, datastore: str, version: str) -> None:
+        """It runs another version from now on."""
+        self._set(instance_id, datastore=datastore, version=version, updated_at=datetime.now(UTC))
+
     def protect(self, instance_id: str, *, protected: bool) -> None:
         self._set(instance_id, protected=protected, updated_at=datetime.now(UTC))
 

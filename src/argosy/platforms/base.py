@@ -81,6 +81,15 @@ class Server:
     running: bool
 
 
+@dataclass(frozen=True)
+class Software:
+    """Of a version, by the paths a guest finds it at; `version` is what engines know it by."""
+
+    version: str
+    bundle: str
+    template: str
+
+
 class Servers(Protocol):
     def reserve(self, instance_id: str) -> str:
         """Give the instance an address of its own, the same one on a second call."""
@@ -96,6 +105,9 @@ class Servers(Protocol):
 
     def limit(self, instance_id: str) -> None:
         """Hold the server to the limits of the size it was last told. Raises PlatformError when it uses more."""
+
+    def offer(self, instance_id: str, version: Version) -> Software:
+        """Put the software of another version, which is ready, within reach of the instance's guest."""
 
     def find(self, instance_id: str) -> Server | None: ...
 

@@ -225,6 +225,7 @@ class Phase(StrEnum):
 class JobState(Message):
     phase: Phase
     doing: str = ""
+    told: str = ""  # what a job that succeeded found
     error_kind: str | None = None
     error_code: str | None = None
     error: str | None = None
@@ -278,6 +279,46 @@ class ApplyParameters(Job):
 
     method: ClassVar[str] = "jobs.apply_parameters"
     values: dict[str, str]
+
+
+class Software(Message):
+    """Of another version, where the guest finds it. `version` is what the engine knows it by."""
+
+    version: str
+    bundle: str
+    template: str
+
+
+class RehearseUpgrade(Job):
+    """Do all of an upgrade on a copy of the data while the server serves, and throw it away."""
+
+    method: ClassVar[str] = "jobs.rehearse_upgrade"
+    software: Software
+
+
+class PrepareUpgrade(Job):
+    """Look whether an upgrade can be done, stop the server, and make a copy of the data ready for the other version.
+
+    The server then stays stopped until the agent's next life. If it fails the server runs as before.
+    """
+
+    method: ClassVar[str] = "jobs.prepare_upgrade"
+    software: Software
+
+
+class AbandonUpgrade(Job):
+    """The version this agent is told to run does not come up: leave its data alone from now on.
+
+    Refused with the code `served` when it has served already.
+    """
+
+    method: ClassVar[str] = "jobs.abandon_upgrade"
+
+
+class FinishUpgrade(Job):
+    """What is good to do after an upgrade while the server serves."""
+
+    method: ClassVar[str] = "jobs.finish_upgrade"
 
 
 class EffectiveParameter(Message):

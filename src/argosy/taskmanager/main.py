@@ -13,11 +13,13 @@ from argosy.taskmanager import (
     delete,
     pull_image,
     reboot,
+    rebuild,
     resize,
     restart,
     start,
     stop,
     sweeps,
+    upgrade,
 )
 from argosy.taskmanager.parts import Parts, install
 from argosy.taskmanager.steps import images
@@ -29,10 +31,13 @@ WORKFLOWS = (
     pull_image.pull_image,
     reboot.reboot_instance,
     reboot.renew_agent,
+    rebuild.rebuild_instance,
     resize.resize_volume,
     restart.restart_instance,
     start.start_instance,
     stop.stop_instance,
+    upgrade.rehearse_upgrade,
+    upgrade.upgrade_instance,
 )
 
 

@@ -26,6 +26,7 @@ from argosy.api.v1.bodies import (
 from argosy.api.v1.configurations import attach, detach, group_for
 from argosy.api.v1.datastores import find_datastore
 from argosy.api.v1.resizing import check_volume_size
+from argosy.api.v1.upgrading import upgrade
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
 from argosy.domain.errors import Failed, InstanceNotFound, Invalid, NotFound, Unsupported
@@ -47,7 +48,6 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _LATER = {
     "replica_of": "Detaching a replica",
     "slave_of": "Detaching a replica",
-    "datastore_version": "Upgrading",
     "access": "Changing who may connect",
 }
 
@@ -265,12 +265,12 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     return {"instance": views.instance_detail(call, instance, datastore)}
 
 
-@router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 501))
-@router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 501))
+@router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 422, 501))
+@router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 422, 501))
 def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
     """Rename, and one other change: attach a configuration group, or with null or an empty object detach it.
 
-    The other changes Trove knows are refused by name until they are here.
+    Or move it to another version, by its name or id, with `datastore_version`. The other changes Trove knows are refused by name until they are here.
     """
     call.allow("instance:update")
     check_instance_id(instance_id)
@@ -288,6 +288,8 @@ def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
             raise Unsupported(f"{later[0]} is not supported yet.")
         if body.instance.configuration is not None:
             attach(call, tx, instance, body.instance.configuration)
+        elif "datastore_version" in asked:
+            upgrade(call, tx, instance, body.instance.datastore_version)
         elif "configuration" in asked or not asked:
             detach(call, tx, instance)
         if body.instance.volume is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +17,14 @@ from argosy.api.v1.actions import release, stop
 from argosy.api.v1.bodies import NAME_MAX, Body
 from argosy.domain.errors import InstanceBusy, Invalid, Unsupported
 from argosy.domain.instance import Instance
-from argosy.domain.operations import InstanceRequest, RebootInstance, RenewAgent
+from argosy.domain.operations import InstanceRequest, RebootInstance, RebuildInstance, RenewAgent
 from argosy.metadata.store import Transaction
 from argosy.rpc import messages
 
 router = resource("management")
 
 _INSTANCE = "/mgmt/instances/{instance_id}"
-_ACTIONS_LATER = {"rebuild"}
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _UNCAPPED = 1000  # Trove has no bound here
 _PING_S = 5
 
@@ -80,7 +81,7 @@ def show_root_history(call: Asked, instance_id: str) -> dict[str, Any]:
 
 @router.post(_INSTANCE + "/action", status_code=202, responses=faults(400, 401, 404, 415, 422, 501))
 def act_as_administrator(call: Asked, instance_id: str, body: dict[str, Any]) -> None:
-    """Exactly one of `stop`, `reboot`, `migrate` and `reset-task-status`, which ends whatever holds the instance."""
+    """Exactly one of `stop`, `reboot`, `rebuild`, `migrate` and `reset-task-status`, which ends whatever holds the instance."""
     call.allow_management("mgmt:instance:action")
     if len(body) != 1:
         raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")
@@ -90,9 +91,6 @@ def act_as_administrator(call: Asked, instance_id: str, body: dict[str, Any]) ->
     check_instance_id(instance_id)
     if action in _ACTIONS:
         _ACTIONS[action](call, instance_id, details or {})
-    elif action in _ACTIONS_LATER:
-        call.instance(instance_id)
-        raise Unsupported(f"The action {action} is not supported yet.")
     else:
         raise Invalid(
             f"Validation error: there is no action {action[:64]!r}: use one of {', '.join(_ACTIONS)}."
@@ -177,6 +175,21 @@ def _reboot(call: Call, instance_id: str, _details: dict[str, Any]) -> None:
     _begin(call, instance_id, RebootInstance)
 
 
+def _rebuild(call: Call, instance_id: str, details: dict[str, Any]) -> None:
+    """With the software of its own version, whose image has the version's id on this platform."""
+    image_id = details.get("image_id")
+    if not isinstance(image_id, str) or not _UUID.fullmatch(image_id):
+        raise Invalid("Validation error: rebuild.image_id: it must be the id of an image, a UUID.")
+    instance = call.instance(instance_id)
+    own = call.datastore_of(instance).version(instance.version)
+    if image_id.lower() != own.id:
+        raise Invalid(
+            f"Validation error: rebuild.image_id: the instance is rebuilt from the image of its own version, {own.id}; "
+            "to have another version, upgrade it."
+        )
+    _begin(call, instance_id, RebuildInstance)
+
+
 def _migrate(call: Call, instance_id: str, details: dict[str, Any]) -> None:
     host = details.get("host")
     if host is not None and (not isinstance(host, str) or not 1 <= len(host) <= NAME_MAX):
@@ -192,6 +205,7 @@ def _reset_task(call: Call, instance_id: str, _details: dict[str, Any]) -> None:
 _ACTIONS: dict[str, Callable[[Call, str, dict[str, Any]], None]] = {
     "stop": _stop,
     "reboot": _reboot,
+    "rebuild": _rebuild,
     "migrate": _migrate,
     "reset-task-status": _reset_task,
 }

@@ -630,3 +630,26 @@ class DryRun(BaseModel):
 
 class ShownDryRun(BaseModel):
     dry_run: DryRun
+
+
+class Upgrade(BaseModel):
+    """A version that an instance can be moved to."""
+
+    id: str
+    name: str
+    datastore: str
+    converts: bool = Field(
+        description="Whether a copy of the data is converted; else it runs on it as it is."
+    )
+
+
+class Upgrades(BaseModel):
+    upgrades: list[Upgrade]
+
+
+class BegunRehearsal(BaseModel):
+    operation_id: str
+
+
+class Rehearsal(BaseModel):
+    rehearsal: BegunRehearsal

@@ -151,6 +151,10 @@ def owned(host: Host) -> dict[str, str]:
         "gtid_strict_mode": "ON",
         "log_slave_updates": "ON",
     }
+    if host.private:
+        # The binary log is others' to read, and goes on where the server before left it.
+        settings = {name: value for name, value in settings.items() if not name.startswith("log_bin")}
+        settings |= {"skip_networking": "ON", "log_slave_updates": "OFF"}
     if host.tls is None:
         # Without it 11.4 and later make themselves a key and certificate at every start, which takes a second.
         settings["skip_ssl"] = "ON"

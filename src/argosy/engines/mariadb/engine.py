@@ -22,6 +22,7 @@ from argosy.engines.mariadb.management import (
 )
 from argosy.engines.mariadb.parameters import MariaDbParameters
 from argosy.engines.mariadb.root import MariaDbRoot
+from argosy.engines.mariadb.upgrade import MariaDbUpgrades
 from argosy.engines.mariadb.users import MariaDbUsers
 from argosy.engines.process import ServerProcess
 
@@ -35,6 +36,7 @@ class MariaDbEngine(
     MariaDbAccess,
     MariaDbRoot,
     MariaDbParameters,
+    MariaDbUpgrades,
     Engine,
     Databases,
     Users,

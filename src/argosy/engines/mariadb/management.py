@@ -182,7 +182,7 @@ class Management:
             finally:
                 self._lock.release()
         else:
-            with contextlib.closing(Session(self._host, self._password(), timeout_s)) as session:
+            with contextlib.closing(Session(self._host, self.password(), timeout_s)) as session:
                 yield session
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class Management:
                 self._drop()
             else:
                 return self._kept
-        session = Session(self._host, self._password(), _until(deadline))
+        session = Session(self._host, self.password(), _until(deadline))
         try:
             self._account = None
             self._mend(session)
@@ -235,11 +235,12 @@ class Management:
 
     def _statements(self) -> tuple[str, ...]:
         return (
-            f"CREATE OR REPLACE USER {ADMIN}@localhost {sql.authentication(self._password())}",
+            f"CREATE OR REPLACE USER {ADMIN}@localhost {sql.authentication(self.password())}",
             f"GRANT ALL PRIVILEGES ON *.* TO {ADMIN}@localhost WITH GRANT OPTION",
         )
 
-    def _password(self) -> str:
+    def password(self) -> str:
+        """The account's. Raises AccountLost when its file is gone."""
         try:
             # The first line only: where agent and server share an account, root could have a log written here.
             return self._password_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]

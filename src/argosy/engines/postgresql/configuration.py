@@ -53,7 +53,7 @@ def owned(host: Host, programs: Programs) -> dict[str, str]:
         "data_directory": str(host.data),
         "cluster_name": host.instance_id,
         # The way in.
-        "listen_addresses": host.address,
+        "listen_addresses": "" if host.private else host.address,
         "port": str(host.port),
         "unix_socket_directories": f'"{host.run}"',
         "unix_socket_permissions": "0700",
@@ -139,11 +139,15 @@ def arguments(settings: Mapping[str, str]) -> list[str]:
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
 
+def text(settings: Mapping[str, str]) -> str:
+    """Settings as a file of the server's."""
+    return "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+
+
 def write(host: Host, all_layers: Layers) -> None:
     """Write the files the server reads; they are the agent's, the server could not change them."""
-    text = "".join(f"{name} = {_quoted(value)}\n" for name, value in all_layers.settable.items())
     for name, content in (
-        ("postgresql.conf", text),
+        ("postgresql.conf", text(all_layers.settable)),
         ("pg_hba.conf", _access_rules(host)),
         ("pg_ident.conf", _names()),
     ):

@@ -21,6 +21,7 @@ from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.repair import restore_administrator
 from argosy.engines.postgresql.root import PostgresRoot
 from argosy.engines.postgresql.session import Sessions
+from argosy.engines.postgresql.upgrade import PostgresUpgrades
 from argosy.engines.postgresql.users import PostgresUsers
 from argosy.engines.postgresql.watch import Unanswered, Watch
 from argosy.engines.process import ServerProcess
@@ -40,7 +41,13 @@ class _LockedOut(Exception):
 
 
 class PostgresEngine(
-    PostgresDatabases, PostgresUsers, PostgresAccess, PostgresRoot, PostgresParameters, Engine
+    PostgresDatabases,
+    PostgresUsers,
+    PostgresAccess,
+    PostgresRoot,
+    PostgresParameters,
+    PostgresUpgrades,
+    Engine,
 ):
     """Drives one PostgreSQL server. The agent's account is `os_admin`, reachable by the Unix socket alone."""
 

@@ -15,6 +15,9 @@ class Programs:
     def __init__(self, bundle: Path, version: str) -> None:
         debian = bundle / "usr/lib/postgresql" / version
         self._prefix = debian if debian.is_dir() else bundle / "usr"
+        self._share = (
+            bundle / "usr/share/postgresql" / version if debian.is_dir() else bundle / "usr/share/postgresql"
+        )
         self.postgres = self._prefix / "bin/postgres"
         self.initdb = self._prefix / "bin/initdb"
 
@@ -25,15 +28,23 @@ class Programs:
         not read a data directory's settings. Every build we carry links OpenSSL dynamically, so its library's
         name is in the program or is not.
         """
+        return self.says("libssl.so")
+
+    def says(self, word: str) -> bool:
+        """Whether the server's program has a word in it."""
         with (
             self.postgres.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
-            return content.find(b"libssl.so") >= 0
+            return content.find(word.encode()) >= 0
 
     def has_library(self, name: str) -> bool:
         """Whether a loadable module such as pg_stat_statements came with the server."""
         return any((self._prefix / place / f"{name}.so").exists() for place in ("lib", "lib/postgresql"))
+
+    def has_extension(self, name: str) -> bool:
+        """Whether an extension came with the server."""
+        return (self._share / "extension" / f"{name}.control").exists()
 
 
 def under_a_name(account: Account) -> list[str]:

@@ -104,6 +104,9 @@ def owned(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> dict[str, st
         "repl-diskless-load": "on-empty-db",
         "replica-announce-ip": host.address,
     }
+    if host.private:
+        settings = {name: value for name, value in settings.items() if not name.startswith("tls-")}
+        settings["port"] = 0
     return {name: str(value) for name, value in settings.items()}
 
 

@@ -22,12 +22,13 @@ from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
 from argosy.engines.valkey.client import Client, Refused
 from argosy.engines.valkey.configuration import can_tls, find_program
 from argosy.engines.valkey.parameters import ValkeyParameters
+from argosy.engines.valkey.upgrade import ValkeyUpgrades
 
 _SILENCE_S = 30
 _STOP_S = 60
 
 
-class ValkeyEngine(ValkeyParameters, Engine, Users, RootAccess):
+class ValkeyEngine(ValkeyParameters, ValkeyUpgrades, Engine, Users, RootAccess):
     """Drives one server through its Unix socket.
 
     The ACL file lies in the data directory: users are data, they move and are kept with it.

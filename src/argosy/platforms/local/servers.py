@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from argosy import marks
+from argosy.domain.datastore import Version
 from argosy.domain.errors import ArgosyError, PlatformError
 from argosy.domain.guest import GuestConfig
-from argosy.platforms.base import Server, ServerRequest
+from argosy.platforms.base import Server, ServerRequest, Software
 from argosy.platforms.local.accounts import Account, account_of
 from argosy.platforms.local.addresses import Addresses, bound
 from argosy.platforms.local.agents import Agents
@@ -86,6 +87,11 @@ class LocalServers:
             if isinstance(self._groups, Groups) and place.guest.exists():
                 config = GuestConfig.read(place.guest)
                 self._groups.make(instance_id, memory_mb=config.memory_mb, vcpus=config.vcpus)
+
+    def offer(self, instance_id: str, version: Version) -> Software:  # noqa: ARG002 - all see the same files here
+        return Software(
+            version.series, str(self._images.bundle(version)), str(self._images.template(version))
+        )
 
     def find(self, instance_id: str) -> Server | None:
         place = self._home.place(instance_id)

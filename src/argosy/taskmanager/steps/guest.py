@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from dbos import DBOS
@@ -15,10 +16,15 @@ from argosy.domain.operations import (
     CreateInstance,
     DeleteInstance,
     InstanceRequest,
+    RebuildInstance,
+    RehearseUpgrade,
     Request,
     StartInstance,
     StopInstance,
+    UpgradeInstance,
 )
+from argosy.platforms.base import Software
+from argosy.rpc import messages
 from argosy.rpc.messages import (
     ApplyParameters,
     Database,
@@ -39,6 +45,7 @@ from argosy.taskmanager.steps import configurations, servers
 WAIT_S = 2.0
 LOOK_S = 60.0  # a server that died of want of space may have to recover
 JOB_TRIES = 450  # turns of WAIT_S: a quarter of an hour
+UPGRADE_TRIES = 10_800  # six hours: all data is copied
 # A booting guest answers within a second, so it is asked often at first; one that has died is booted again.
 EAGER_TRIES, EAGER_S = 40, 0.05
 PATIENT_TRIES, PATIENT_S = 120, 1.0
@@ -69,7 +76,7 @@ def stop(asked: StopInstance, address: str) -> None:
     _finish(_stop, asked, address)
 
 
-def start(asked: StartInstance, address: str) -> None:
+def start(asked: StartInstance | UpgradeInstance, address: str) -> None:
     _finish(_start, asked, address)
 
 
@@ -86,23 +93,46 @@ def look(address: str | None) -> None:
             parts().guests.call(address, Look(), timeout_s=LOOK_S)
 
 
-def stop_cleanly(asked: DeleteInstance, address: str) -> None:
+def stop_cleanly(asked: DeleteInstance | RebuildInstance, address: str) -> None:
     """Ask for a clean stop; a guest that is not there any more, or cannot, does not hold its deletion up."""
     for _ in range(15):
         if _stop(asked, address).phase is not Phase.RUNNING:
             return
 
 
-def _finish(step: _Step, asked: InstanceRequest, address: str) -> None:
-    """Run a guest's job to its end, through deaths of the guest. Raises what the job raised, or GuestUnreachable.
+def rehearse_upgrade(asked: RehearseUpgrade, address: str, software: Software) -> str:
+    """Have an upgrade tried on a copy of the data. Returns what was found."""
+    step = partial(_upgrade, messages.RehearseUpgrade, software=software)
+    return _finish(step, asked, address, tries=UPGRADE_TRIES)
+
+
+def prepare_upgrade(asked: UpgradeInstance, address: str, software: Software) -> None:
+    """Have a copy of the data made ready, the server stopped. Raises what stood in the way, the server running."""
+    step = partial(_upgrade, messages.PrepareUpgrade, software=software)
+    _finish(step, asked, address, tries=UPGRADE_TRIES)
+
+
+def abandon_upgrade(asked: UpgradeInstance, address: str) -> None:
+    """Have a version that does not come up run no more. Raises Invalid when it has served."""
+    _finish(partial(_upgrade, messages.AbandonUpgrade), asked, address)
+
+
+def finish_upgrade(asked: UpgradeInstance, address: str) -> None:
+    _finish(partial(_upgrade, messages.FinishUpgrade), asked, address, tries=UPGRADE_TRIES)
+
+
+def _finish(step: _Step, asked: InstanceRequest, address: str, tries: int = JOB_TRIES) -> str:
+    """Run a guest's job to its end, through deaths of the guest. Returns what it told.
+
+    Raises what the job raised, or GuestUnreachable.
 
     Counts tries instead of reading the clock: a replay must take the same turns.
     """
     running = silent = 0
-    while running < JOB_TRIES:
+    while running < tries:
         state = step(asked, address)
         if state.phase is Phase.SUCCEEDED:
-            return
+            return state.told
         if state.phase is Phase.FAILED:
             kind = BY_KIND[Kind(state.error_kind or Kind.FAILED)]
             raise kind(state.error or "The guest failed without a reason.", code=state.error_code)
@@ -116,7 +146,7 @@ def _finish(step: _Step, asked: InstanceRequest, address: str) -> None:
         if silent >= EAGER_TRIES and (silent - EAGER_TRIES) % BOOT_AGAIN_EVERY == 0:
             servers.boot_again(asked.instance_id)
         DBOS.sleep(EAGER_S if silent <= EAGER_TRIES else PATIENT_S)
-    raise GuestUnreachable(f"The guest at {address} did not finish in {JOB_TRIES * WAIT_S / 60:.0f} minutes.")
+    raise GuestUnreachable(f"The guest at {address} did not finish in {tries * WAIT_S / 60:.0f} minutes.")
 
 
 @DBOS.step(name="guest.prepare")
@@ -148,6 +178,16 @@ def _restart(asked: InstanceRequest, address: str) -> JobState:
     return _run(asked, address, Restart(job_id=asked.operation_id, wait_s=WAIT_S))
 
 
+@DBOS.step(name="guest.upgrade")
+def _upgrade(
+    kind: type[Job], asked: InstanceRequest, address: str, software: Software | None = None
+) -> JobState:
+    more = {} if software is None else {"software": messages.Software(**vars(software))}
+    # Each a job of its own: under one id they would be the same.
+    job_id = f"{asked.operation_id}-{kind.method}"
+    return _run(asked, address, kind(job_id=job_id, wait_s=WAIT_S, **more))
+
+
 @DBOS.step(name="guest.ping")
 def _ping(_asked: InstanceRequest, address: str) -> JobState:
     try:
@@ -158,12 +198,14 @@ def _ping(_asked: InstanceRequest, address: str) -> JobState:
 
 
 @DBOS.step(name="guest.stop")
-def _stop(asked: DeleteInstance | StopInstance, address: str) -> JobState:
-    return _run(asked, address, Stop(job_id=asked.operation_id, wait_s=WAIT_S))
+def _stop(asked: DeleteInstance | RebuildInstance | StopInstance, address: str) -> JobState:
+    # One that is rebuilt is to run again, whatever becomes of the rebuilding.
+    pause = isinstance(asked, RebuildInstance)
+    return _run(asked, address, Stop(job_id=asked.operation_id, wait_s=WAIT_S, pause=pause))
 
 
 @DBOS.step(name="guest.start")
-def _start(asked: StartInstance, address: str) -> JobState:
+def _start(asked: StartInstance | UpgradeInstance, address: str) -> JobState:
     return _run(asked, address, Start(job_id=asked.operation_id, wait_s=WAIT_S))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dbos import DBOS
 
+from argosy import catalog
 from argosy.domain.errors import Failed
 from argosy.domain.instance import Flavor
+from argosy.domain.upgrades import is_release
 from argosy.taskmanager.parts import parts
 
 
@@ -41,6 +43,23 @@ def set_flavor(instance_id: str, flavor_id: str) -> Flavor:
     with parts().store.write() as tx:
         tx.instances.set_flavor(instance_id, flavor_id)
         return tx.flavors.get(flavor_id)
+
+
+@DBOS.step(name="instances.version_of")
+def version_of(instance_id: str) -> tuple[str, str]:
+    """The names of its datastore and version."""
+    with parts().store.read() as tx:
+        instance = tx.instances.get(instance_id)
+    return instance.datastore, instance.version
+
+
+@DBOS.step(name="instances.is_release_of")
+def is_release_of(instance_id: str, datastore: str, version: str) -> bool:
+    """Whether another version is only another release of the instance's, which runs on the same files."""
+    with parts().store.read() as tx:
+        instance = tx.instances.get(instance_id)
+    current = catalog.version(instance.datastore, instance.version)
+    return is_release(current, catalog.version(datastore, version))
 
 
 @DBOS.step(name="instances.tell")

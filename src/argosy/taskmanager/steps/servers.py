@@ -6,7 +6,7 @@ from dbos import DBOS
 
 from argosy import catalog
 from argosy.domain.errors import Unavailable
-from argosy.platforms.base import Credentials, ServerRequest
+from argosy.platforms.base import Credentials, ServerRequest, Software
 from argosy.rpc import peers
 from argosy.taskmanager.parts import parts
 
@@ -34,6 +34,21 @@ def boot(instance_id: str, address: str) -> None:
 def replace(instance_id: str, address: str) -> None:
     """Tell the server what the instance's row now says of it, and boot its agent again."""
     parts().platform.servers.replace(_request(instance_id, address))
+
+
+@DBOS.step(name="servers.become", retries_allowed=True, should_retry=is_transient)
+def become(instance_id: str, address: str, datastore: str, version: str) -> None:
+    """Make the instance one of another version, in its row and on its server at once, and boot its agent again."""
+    with parts().store.write() as tx:
+        tx.instances.set_version(instance_id, datastore, version)
+    parts().platform.servers.replace(_request(instance_id, address))
+
+
+@DBOS.step(name="servers.offer")
+def offer(instance_id: str, datastore: str, version: str) -> Software:
+    """The software of another version, where the instance's guest finds it."""
+    _, wanted = catalog.version(datastore, version)
+    return parts().platform.servers.offer(instance_id, wanted)
 
 
 def _request(instance_id: str, address: str) -> ServerRequest:
