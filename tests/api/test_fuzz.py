@@ -44,13 +44,30 @@ def instances(argosy: Server, demo: Client) -> list[str]:
     return [one["id"] for one in made]
 
 
-def known(client: Client, instances: list[str]) -> dict[str, list[Any]]:
+@pytest.fixture(scope="module")
+def group(demo: Client, instances: list[str]) -> str:
+    """A configuration group with a history, for the PostgreSQL."""
+    asked = {"name": "group", "values": {"work_mem": "4MB"}, "datastore": {"type": "postgresql"}}
+    answer = wait_until(
+        "the parameters are known",
+        lambda: (made := demo.post("/configurations", json={"configuration": asked})).is_success and made,
+    )
+    group_id = str(answer.json()["configuration"]["id"])
+    demo.patch(f"/configurations/{group_id}", json={"configuration": {"values": {"work_mem": "5MB"}}})
+    return group_id
+
+
+def known(client: Client, instances: list[str], group: str) -> dict[str, list[Any]]:
     """What exists, by the names of the parameters that may name it."""
     datastores = client.get("/datastores").json()["datastores"]
     names = [one["name"] for one in datastores]
     versions = [version["id"] for one in datastores for version in one["versions"]]
     return {
         "instance_id": instances,
+        "configuration_id": [group],
+        "revision": ["1", "2", "9"],
+        "from": [0, 1, 9],
+        "to": [1, 2, 9],
         "database": ["shop", "new"],
         "user": ["ann", "eve"],
         "datastore": names,
@@ -68,7 +85,16 @@ def known(client: Client, instances: list[str]) -> dict[str, list[Any]]:
     }
 
 
+_VALUES = {"configuration": {"values": {"work_mem": "6MB", "DateStyle": "nonsense"}}}
+_GROUP = "/configurations/{configuration_id}"
 BODIES: dict[tuple[str, str], list[Any]] = {
+    ("POST", "/configurations"): [
+        {"configuration": {"name": "g", "values": {"timeout": 1}, "datastore": {"type": "valkey"}}}
+    ],
+    ("PUT", _GROUP): [_VALUES, {"configuration": {}}],
+    ("PATCH", _GROUP): [_VALUES, {"configuration": {"values": {"max_connections": 50}, "unset": []}}],
+    ("POST", f"{_GROUP}/rollback"): [{"rollback": {"revision": 1}}, {"rollback": {"revision": 2}}],
+    ("POST", f"{_GROUP}/dry_run"): [_VALUES, {"configuration": {"revision": 1}}, {"configuration": {}}],
     ("POST", "/instances/{instance_id}/action"): [
         {"restart": {}},
         {"stop": {}},
@@ -92,12 +118,14 @@ BODIES: dict[tuple[str, str], list[Any]] = {
 
 
 @pytest.fixture(scope="module")
-def fuzz(argosy: Server, demo: Client, instances: list[str]) -> Fuzz:
+def fuzz(argosy: Server, demo: Client, instances: list[str], group: str) -> Fuzz:
+    of_instance = ("PUT", "/instances/{instance_id}"), ("PATCH", "/instances/{instance_id}")
+    changes = [{"instance": {}}, {"instance": {"configuration": group}}, {"instance": {"name": "new"}}]
     return Fuzz(
         url=argosy.url,
         clients=[argosy.client("admin"), demo],
-        known=known(demo, instances),
-        bodies=BODIES,
+        known=known(demo, instances, group),
+        bodies={**BODIES, **dict.fromkeys(of_instance, changes)},
     )
 
 
