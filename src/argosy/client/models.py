@@ -565,3 +565,46 @@ class Trial:
                 for each in shown["instances"]
             ),
         )
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What can be set in a version; `owned` says why it cannot. `units` may follow a number; bare it counts `unit`."""
+
+    name: str
+    type: str
+    restart_required: bool
+    min: float | None
+    max: float | None
+    default: str | None
+    unit: str | None
+    units: list[str]
+    allowed: list[str]
+    several: bool
+    description: str
+    owned: str | None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Parameter:
+        details = shown["argosy"]
+        return cls(
+            name=shown["name"],
+            type=shown["type"],
+            restart_required=shown["restart_required"],
+            min=shown.get("min"),
+            max=shown.get("max"),
+            **{
+                key: details[key]
+                for key in ("default", "unit", "units", "allowed", "several", "description", "owned")
+            },
+        )
+
+
+@dataclass(frozen=True)
+class EffectiveParameter:
+    """What a running server has; `pending` is in force after a restart."""
+
+    name: str
+    value: str
+    source: str
+    pending: str | None = None

@@ -15,6 +15,7 @@ from argosy.client.databases import Databases, RootAccess, Users
 from argosy.client.history import Events, Operations
 from argosy.client.instances import Instances
 from argosy.client.management import DatastoreVersions, ManagedInstances
+from argosy.client.parameters import Parameters
 from argosy.client.quotas import Quotas
 from argosy.client.session import Session
 
@@ -36,6 +37,7 @@ class Argosy:
         self.datastores = Datastores(self.session)
         self.flavors = Flavors(self.session)
         self.images = Images(self.session)
+        self.parameters = Parameters(self.session)
         self.accounts = Accounts(self.session)
         self.quotas = Quotas(self.session)
         self.managed_instances = ManagedInstances(self.session)
