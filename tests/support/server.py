@@ -175,6 +175,7 @@ class Server:
         """Run a program of the virtual environment as a user of this server; its result, whatever it was."""
         own = {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}/src",
             "HOME": str(self.home),
             "OS_CLIENT_CONFIG_FILE": str(self.clouds),
             "OS_CLOUD": cloud,

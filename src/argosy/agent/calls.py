@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -20,7 +21,7 @@ from argosy.agent.supervisor import Supervisor
 from argosy.domain.databases import UserChange
 from argosy.domain.errors import ArgosyError, Unsupported
 from argosy.engines import choices, upgrades
-from argosy.engines.base import Access, Configurable, Databases, Engine, RootAccess, Upgrades, Users
+from argosy.engines.base import Access, Configurable, Databases, Engine, Guarded, RootAccess, Upgrades, Users
 from argosy.engines.upgrades import MayUpgrade, Software
 from argosy.rpc import messages
 from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
@@ -71,6 +72,8 @@ class Calls:
                 (messages.PrepareUpgrade, self.prepare_upgrade),
                 (messages.AbandonUpgrade, self.abandon_upgrade),
                 (messages.FinishUpgrade, self.finish_upgrade),
+                (messages.UpdateAccess, self.update_access),
+                (messages.TellGuard, self.tell_guard),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
                 (messages.ShowDefaultSettings, self.show_default_settings),
                 (messages.Ping, self.ping),
@@ -149,6 +152,8 @@ class Calls:
             self._engine.initialise()
             if call.parameters:
                 self._choose_parameters(call.parameters)
+            if call.allowed_cidrs or call.require_tls:
+                self._choose_access(call.allowed_cidrs, require_tls=call.require_tls)
             say("starting the database server")
             self._supervisor.start()
             if call.databases or call.users:
@@ -232,6 +237,29 @@ class Calls:
         self._capable(Upgrades)
         return cast("MayUpgrade", self._engine)
 
+    def update_access(self, call: messages.UpdateAccess) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("changing who may connect")
+            engine = self._capable(Guarded)
+            wanted = (call.allowed_cidrs, call.require_tls)
+            known = choices.read(self._engine.host)
+            if wanted == (call.former_cidrs, call.former_tls) == (known.allowed_cidrs, known.require_tls):
+                return
+            try:
+                self._choose_access(call.allowed_cidrs, require_tls=call.require_tls)
+                engine.guard()
+            except ArgosyError:
+                self._keep_access(call.former_cidrs, require_tls=call.former_tls)
+                with suppress(ArgosyError):
+                    engine.guard()
+                raise
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def tell_guard(self, _call: messages.TellGuard) -> messages.Guard:
+        networks, tls = self._capable(Guarded).guarded()
+        return messages.Guard(networks=networks, tls=tls)
+
     def list_effective_parameters(
         self, _call: messages.ListEffectiveParameters
     ) -> messages.EffectiveParameters:
@@ -252,6 +280,16 @@ class Calls:
         self._capable(Configurable)
         host = self._engine.host
         choices.write(host, replace(choices.read(host), parameters=values))
+
+    def _choose_access(self, allowed_cidrs: tuple[str, ...], *, require_tls: bool) -> None:
+        """Raises Unsupported, and then nothing has changed."""
+        self._capable(Guarded).check_guard(allowed_cidrs, require_tls=require_tls)
+        self._keep_access(allowed_cidrs, require_tls=require_tls)
+
+    def _keep_access(self, allowed_cidrs: tuple[str, ...], *, require_tls: bool) -> None:
+        host = self._engine.host
+        chosen = replace(choices.read(host), allowed_cidrs=allowed_cidrs, require_tls=require_tls)
+        choices.write(host, chosen)
 
     def ping(self, _call: messages.Ping) -> Nothing:
         return NOTHING

@@ -20,6 +20,7 @@ from argosy.api.identity.routes import identity_router
 from argosy.api.objectstore.app import ObjectStoreApi
 from argosy.api.parts import Parts
 from argosy.api.v1 import (
+    access,
     actions,
     configurations,
     databases,
@@ -54,6 +55,7 @@ RESOURCES = (
     upgrades,
     configurations,
     configuration_histories,
+    access,
     operations,
     events,
     images,

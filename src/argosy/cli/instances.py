@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,13 @@ PANEL = "Instances"
 _WITHOUT_DATABASES = ("valkey", "redis")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of an instance, or its id.")]
+
+
+class TlsMode(StrEnum):
+    ALLOWED = "allowed"
+    REQUIRED = "required"
+
+
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done, showing how far it is.")]
 Timeout = Annotated[
     float | None,
@@ -101,6 +109,13 @@ def create(
         str | None,
         typer.Option("--configuration", metavar="GROUP", help="A configuration group for it to follow."),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="NETWORK", help="Let clients in from here alone; repeatable."),
+    ] = None,
+    tls: Annotated[
+        TlsMode | None, typer.Option("--tls", help="Whether clients must use TLS.", show_default="allowed")
+    ] = None,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
@@ -127,6 +142,8 @@ def create(
         tags=life.pairs(tag or []),
         protected=protected,
         configuration=None if group is None else group.id,
+        allowed_cidrs=allow or [],
+        tls=tls and tls.value,
     )
     if given is None:
         call.credentials.keep(made.id, {key_of(each): secret for each, secret in secrets.items()})
@@ -345,6 +362,8 @@ def _fields(
         fields["Tags"] = [f"{key}={value}" for key, value in sorted(instance.tags.items())]
         fields["Protected"] = "from deletion" if instance.protected else None
         fields.update({f"Limit, {what}": how for what, how in instance.limits.items()})
+        fields["Allowed from"] = list(instance.allowed_cidrs)
+        fields.update({f"Access, {what}": how for what, how in instance.access.items()})
     operation = instance.operation
     if operation is not None:
         step = f", step {operation.step} of {operation.steps}" if operation.steps else ""

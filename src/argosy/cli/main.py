@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from argosy.cli import (
+    access,
     admin,
     catalog,
     configurations,
@@ -37,6 +38,7 @@ for part in (
     instances,
     life,
     upgrades,
+    access,
     connect,
     databases,
     users,

@@ -78,6 +78,9 @@ class Instances:
         tags: Mapping[str, str] | None = None,
         protected: bool = False,
         configuration: str | None = None,
+        is_public: bool = False,
+        allowed_cidrs: Sequence[str] = (),
+        tls: str | None = None,
         idempotency_key: str | None = None,
     ) -> Instance:
         """Begin to make one; `flavor` is an id. `users` are as the API has them: name, password, host, databases.
@@ -100,6 +103,10 @@ class Instances:
             asked["protected"] = True
         if configuration:
             asked["configuration"] = configuration
+        if is_public or allowed_cidrs:
+            asked["access"] = {"is_public": is_public, "allowed_cidrs": list(allowed_cidrs)}
+        if tls:
+            asked["tls"] = {"mode": tls}
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return Instance.read(self._session.post("/instances", {"instance": asked}, headers)["instance"])
 
@@ -108,6 +115,17 @@ class Instances:
 
     def rename(self, instance_id: str, name: str) -> None:
         self._session.put(f"/instances/{instance_id}", {"instance": {"name": name}})
+
+    def update_access(
+        self, instance_id: str, *, is_public: bool = False, allowed_cidrs: Sequence[str] = ()
+    ) -> None:
+        """Begin to let clients in from these networks alone, without any from anywhere; what was said before is void."""
+        asked = {"is_public": is_public, "allowed_cidrs": list(allowed_cidrs)}
+        self._session.put(f"/instances/{instance_id}", {"instance": {"access": asked}})
+
+    def update_tls(self, instance_id: str, mode: str) -> None:
+        """Begin to require TLS of clients ("required"), or let them do without ("allowed")."""
+        self._session.put(f"/instances/{instance_id}/tls", {"tls": {"mode": mode}})
 
     def restart(self, instance_id: str) -> None:
         self._session.post(f"/instances/{instance_id}/action", {"restart": {}})

@@ -98,7 +98,8 @@ class Follows:
 class Instance:
     """A database server. From a list, what only `show` tells is empty: times, fault, operation, limits.
 
-    `limits` says what holds it to its size (`memory`, `cpu`, `volume`), each in words.
+    `limits` says what holds it to its size (`memory`, `cpu`, `volume`), `access` what holds clients off
+    (`reach`, `networks`, `tls`), each in words.
     """
 
     id: str
@@ -118,6 +119,9 @@ class Instance:
     region: str | None
     platform: str | None
     limits: dict[str, str] = field(default_factory=dict)
+    is_public: bool = False
+    allowed_cidrs: tuple[str, ...] = ()
+    access: dict[str, str] = field(default_factory=dict)
     operation: Operation | None = None
     fault: Fault | None = None
     created: datetime | None = None
@@ -168,6 +172,9 @@ class Instance:
             region=shown.get("region"),
             platform=ours.get("name"),
             limits=dict(ours.get("limits") or {}),
+            is_public=bool((shown.get("access") or {}).get("is_public")),
+            allowed_cidrs=tuple((shown.get("access") or {}).get("allowed_cidrs") or ()),
+            access=dict(ours.get("access") or {}),
             operation=None if operation is None else Operation.read(operation),
             fault=None
             if fault is None

@@ -190,3 +190,20 @@ class Upgrades(Protocol):
 
     def after_upgrade(self) -> None:
         """What may be done while it serves, such as gathering statistics."""
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """Keeps clients out by where they come from, and may insist on TLS, as its owner chose (see `choices.py`)."""
+
+    def check_guard(self, allowed_cidrs: Sequence[str], *, require_tls: bool) -> None:
+        """Raises Unsupported when this server, or this machine, cannot hold clients to that."""
+
+    def guard(self) -> None:
+        """Bring a running server to what is chosen now; sessions that may not be any more are ended.
+
+        A server that starts is guarded from its first moment. A stopped one is left alone.
+        """
+
+    def guarded(self) -> tuple[str, str]:
+        """How the networks are enforced, and what is asked of TLS, in words for `show`."""

@@ -12,6 +12,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from argosy import marks
 from argosy.engines.host import Host
 
 SERVER = "server"
+# The descriptors from 3 on are the server's, says LISTEN_FDS, when LISTEN_PID is its own (sd_listen_fds(3)).
+_TAKE_OVER = 'exec 3<&0 4<&2 0</dev/null 2>&1; export LISTEN_PID=$$; exec "$@"'
 
 
 class ServerProcess:
@@ -43,20 +46,33 @@ class ServerProcess:
         with self._lock:
             return self._find()
 
-    def start(self, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
-        """Start the server unless it runs; its output is appended to the log."""
+    def start(
+        self,
+        argv: Sequence[str | Path],
+        environment: Mapping[str, str] | None = None,
+        doors: tuple[socket.socket, socket.socket] | None = None,
+    ) -> None:
+        """Start the server unless it runs; its output is appended to the log.
+
+        `doors` are listening sockets to be handed to it as systemd would; the caller closes his own.
+        """
         with self._lock:
             if self._find() is not None:
                 return
             account = self._host.account
             drop = account.uid != os.geteuid()
+            words = [str(word) for word in argv]
+            if doors is not None:
+                # A shell knows descriptors of one digit, so they travel as the standard ones.
+                words = ["/bin/sh", "-c", _TAKE_OVER, words[0], *words]
+                environment = {**(environment or {}), "LISTEN_FDS": "2"}
             with open(self.log, "ab", opener=_open_log) as log:
                 os.fchown(log.fileno(), account.uid, account.gid)
                 child = subprocess.Popen(
-                    [str(word) for word in argv],
-                    stdin=subprocess.DEVNULL,
+                    words,
+                    stdin=subprocess.DEVNULL if doors is None else doors[0].fileno(),
                     stdout=log,
-                    stderr=subprocess.STDOUT,
+                    stderr=subprocess.STDOUT if doors is None else doors[1].fileno(),
                     cwd="/",
                     env=self._host.environment({**(environment or {}), **self._mark}),
                     start_new_session=True,

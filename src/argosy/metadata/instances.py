@@ -254,7 +254,13 @@ class Instances:
         self._set(instance_id, autogrow_limit_gb=limit_gb, updated_at=datetime.now(UTC))
 
     def set_platform(self, instance_id: str, facts: dict[str, Any]) -> None:
-        self._set(instance_id, platform=facts)
+        """What the platform and the guest tell of it; facts of other names stay."""
+        query = sa.select(instances.c.platform).where(instances.c.id == instance_id, self._mine())
+        known = self._connection.execute(query.with_for_update()).scalar()
+        self._set(instance_id, platform={**(known or {}), **facts})
+
+    def set_access(self, instance_id: str, access: dict[str, Any], *, require_tls: bool) -> None:
+        self._set(instance_id, access=access, require_tls=require_tls, updated_at=datetime.now(UTC))
 
     def enable_root(self, instance_id: str, *, by: str) -> None:
         """Remember that root is enabled, and who did it last."""

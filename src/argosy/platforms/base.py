@@ -146,6 +146,7 @@ class Platform(Protocol):
     """One place to run databases in."""
 
     name: str
+    reach: str  # from where servers can be reached, in words for `show`
     images: Images
     servers: Servers
     volumes: Volumes

@@ -164,6 +164,18 @@ class DisableRoot(Call[Nothing]):
     method: ClassVar[str] = "root.disable"
 
 
+class Guard(Message):
+    """How a guest keeps clients out, in words for `show`."""
+
+    networks: str
+    tls: str
+
+
+class TellGuard(Call[Guard]):
+    method: ClassVar[str] = "access.tell"
+    reply: ClassVar[type[Message]] = Guard
+
+
 class Ping(Call[Nothing]):
     """Whether the agent answers."""
 
@@ -249,6 +261,21 @@ class Prepare(Job):
     databases: tuple[Database, ...] = ()
     users: tuple[NewUser, ...] = ()
     parameters: dict[str, str] = {}  # of its configuration group, for its first start
+    allowed_cidrs: tuple[str, ...] = ()
+    require_tls: bool = False
+
+
+class UpdateAccess(Job):
+    """Let clients in from these networks alone (from anywhere, without any), and without TLS or not.
+
+    What held before is given too: a guest that fails goes back to it, also one that has died in between.
+    """
+
+    method: ClassVar[str] = "jobs.update_access"
+    allowed_cidrs: tuple[str, ...] = ()
+    require_tls: bool = False
+    former_cidrs: tuple[str, ...] = ()
+    former_tls: bool = False
 
 
 class Restart(Job):

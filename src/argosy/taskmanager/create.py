@@ -36,3 +36,4 @@ def create_instance(asked: CreateInstance) -> Iterator[None]:
     guest.prepare(asked, address, wanted)
     if wanted is not None:
         configurations.applied(asked.instance_id, wanted)
+    guest.note_guard(asked.instance_id, address)

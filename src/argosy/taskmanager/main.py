@@ -8,6 +8,7 @@ from dbos import DBOS, DBOSConfig
 
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
 from argosy.taskmanager import (
+    access,
     configure,
     create,
     delete,
@@ -26,6 +27,7 @@ from argosy.taskmanager.steps import images
 
 WORKFLOWS = (
     configure.apply_configuration,
+    access.update_access,
     create.create_instance,
     delete.delete_instance,
     pull_image.pull_image,

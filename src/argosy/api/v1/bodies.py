@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
 from argosy.domain import databases as domain
 
 NAME_MAX = 255
+NETWORKS_MAX = 100  # each costs every packet of a client a comparison, see engines/gate.py
 
 Name = Annotated[StrictStr, StringConstraints(min_length=1, max_length=NAME_MAX)]
 ServersWord = Annotated[
@@ -80,10 +81,18 @@ def _unique(values: list[str]) -> list[str]:
 
 
 class AccessBody(Body, extra="forbid"):
+    """Without networks clients may come from anywhere."""
+
     is_public: StrictBool = False
     allowed_cidrs: Annotated[
-        list[Annotated[StrictStr, AfterValidator(_network)]], AfterValidator(_unique)
+        list[Annotated[StrictStr, AfterValidator(_network)]],
+        AfterValidator(_unique),
+        Field(max_length=NETWORKS_MAX),
     ] = Field(default_factory=list)
+
+
+class TlsBody(Body, extra="forbid"):
+    mode: Literal["allowed", "required"]
 
 
 class DatabaseBody(Body):

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
-from argosy.api.v1 import shapes, views
+from argosy.api.v1 import access, shapes, views
 from argosy.api.v1.bodies import (
     AccessBody,
     Body,
@@ -21,6 +21,7 @@ from argosy.api.v1.bodies import (
     Name,
     Reference,
     SizeGb,
+    TlsBody,
     UserBody,
 )
 from argosy.api.v1.configurations import attach, detach, group_for
@@ -48,7 +49,6 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _LATER = {
     "replica_of": "Detaching a replica",
     "slave_of": "Detaching a replica",
-    "access": "Changing who may connect",
 }
 
 
@@ -119,6 +119,7 @@ class NewInstance(Body):
     # Ours.
     tags: dict[StrictStr, StrictStr] = Field(default_factory=dict)
     protected: StrictBool = False
+    tls: TlsBody | None = None
 
 
 class CreateBody(Body):
@@ -133,9 +134,9 @@ class Changes(Body, extra="forbid"):
     slave_of: Any = None
     configuration: Reference | None = None
     datastore_version: Any = None
-    access: Any = None
     # Ours.
     volume: VolumeChange | None = None
+    access: AccessBody = Field(default_factory=AccessBody)
 
 
 class UpdateBody(Body):
@@ -231,7 +232,8 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             autogrow_limit_gb=asked.volume.autogrow_limit if asked.volume else None,
             created_at=call.now,
             updated_at=call.now,
-            access=_access(asked.access),
+            access=access.access_of(asked.access),
+            require_tls=asked.tls is not None and asked.tls.mode == "required",
             configuration_id=_configuration_id(tx, asked, datastore, version),
             tags=tags,
             protected=asked.protected,
@@ -268,7 +270,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
 @router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 422, 501))
 @router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 422, 501))
 def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
-    """Rename, and one other change: attach a configuration group, or with null or an empty object detach it.
+    """Rename, and one other change: who may connect, or the configuration group, which null or {} detaches.
 
     Or move it to another version, by its name or id, with `datastore_version`. The other changes Trove knows are refused by name until they are here.
     """
@@ -286,7 +288,9 @@ def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
         later = [_LATER[name] for name in asked & _LATER.keys()]
         if later:
             raise Unsupported(f"{later[0]} is not supported yet.")
-        if body.instance.configuration is not None:
+        if "access" in asked:
+            access.update_access(call, tx, instance, body.instance.access)
+        elif body.instance.configuration is not None:
             attach(call, tx, instance, body.instance.configuration)
         elif "datastore_version" in asked:
             upgrade(call, tx, instance, body.instance.datastore_version)
@@ -394,12 +398,6 @@ def _volume_gb(call: Call, asked: NewInstance) -> int:
                 "volume's size."
             )
     return asked.volume.size
-
-
-def _access(asked: AccessBody | None) -> dict[str, Any]:
-    if asked is None:
-        return {"is_public": False}
-    return asked.model_dump(exclude=set() if asked.allowed_cidrs else {"allowed_cidrs"})
 
 
 def _idempotency(call: Call, body: CreateBody) -> tuple[str | None, str]:

@@ -159,6 +159,15 @@ class Outcome(BaseModel):
     )
 
 
+class Tls(BaseModel):
+    mode: str = Field(description="allowed or required")
+    enforced: str | None = Field(description="In the guest's words; null until it has told.")
+
+
+class ShownTls(BaseModel):
+    tls: Tls
+
+
 class Beyond(BaseModel):
     """What Trove never told."""
 
@@ -171,6 +180,7 @@ class Beyond(BaseModel):
     name: str | None = Field(default=None, description="The platform.")
     limits: dict[str, str] | None = None
     configuration: Outcome | None = None
+    access: dict[str, str] | None = Field(default=None, description="How clients are held off.")
 
 
 class Instance(BaseModel):

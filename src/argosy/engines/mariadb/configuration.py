@@ -135,6 +135,7 @@ def owned(host: Host) -> dict[str, str]:
         "bind_address": host.address,
         "port": host.port,
         "skip_name_resolve": "ON",
+        "require_secure_transport": "ON" if choices.read(host).require_tls else "OFF",
         "server_id": server_id(host),
         "lower_case_table_names": 0,
         "symbolic_links": "OFF",

@@ -13,6 +13,7 @@ from argosy.engines.host import Host
 from argosy.engines.mariadb import configuration, data_directory
 from argosy.engines.mariadb.access import MariaDbAccess
 from argosy.engines.mariadb.databases import MariaDbDatabases
+from argosy.engines.mariadb.guard import MariaDbGuard
 from argosy.engines.mariadb.management import (
     AccountLost,
     ConnectionsTaken,
@@ -20,7 +21,6 @@ from argosy.engines.mariadb.management import (
     NotListening,
     Session,
 )
-from argosy.engines.mariadb.parameters import MariaDbParameters
 from argosy.engines.mariadb.root import MariaDbRoot
 from argosy.engines.mariadb.upgrade import MariaDbUpgrades
 from argosy.engines.mariadb.users import MariaDbUsers
@@ -35,7 +35,7 @@ class MariaDbEngine(
     MariaDbUsers,
     MariaDbAccess,
     MariaDbRoot,
-    MariaDbParameters,
+    MariaDbGuard,
     MariaDbUpgrades,
     Engine,
     Databases,
@@ -113,12 +113,14 @@ class MariaDbEngine(
                 self.host.make_directory(place(self.host))
             # Of an earlier server, that was killed; a new one takes seconds to find out that nobody listens.
             configuration.socket(self.host).unlink(missing_ok=True)
-            self.server.start(
-                [
-                    self.host.bundle / "usr/sbin/mariadbd",
-                    f"--defaults-file={configuration.file(self.host)}",
-                ]
-            )
+            with self.doors() as doors:
+                self.server.start(
+                    [
+                        self.host.bundle / "usr/sbin/mariadbd",
+                        f"--defaults-file={configuration.file(self.host)}",
+                    ],
+                    doors=doors,
+                )
         self._wait_until_it_answers()
 
     def _wait_until_it_answers(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from argosy.engines import choices
+from argosy.engines.gate import networks_of
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
 from argosy.engines.postgresql.programs import Programs
@@ -148,10 +149,10 @@ def write(host: Host, all_layers: Layers) -> None:
     """Write the files the server reads; they are the agent's, the server could not change them."""
     for name, content in (
         ("postgresql.conf", text(all_layers.settable)),
-        ("pg_hba.conf", _access_rules(host)),
         ("pg_ident.conf", _names()),
     ):
         host.write_file(host.etc / name, content, mode=0o644, as_agent=True)
+    write_access_rules(host)
 
 
 def take_back(host: Host, names: Iterable[str]) -> None:
@@ -177,17 +178,25 @@ def refused_settings(data: Path) -> Path:
     return data / "postgresql.auto.conf.refused"
 
 
+def write_access_rules(host: Host) -> None:
+    host.write_file(host.etc / "pg_hba.conf", _access_rules(host), mode=0o644, as_agent=True)
+
+
 def _access_rules(host: Host) -> str:
     """The administrator comes by the Unix socket alone and proves to be the agent; users come by TCP alone.
 
-    TLS is what clients get by default, not what they must use: `prefer` is libpq's own default.
+    Unless their owner requires it TLS is what clients get by default, not what they must use: `prefer` is
+    libpq's own default.
     """
-    network = "::/0" if ":" in host.address else "0.0.0.0/0"
+    chosen = choices.read(host)
+    everywhere = "::/0" if ":" in host.address else "0.0.0.0/0"
+    kind = "hostssl" if chosen.require_tls else "host"
+    networks = networks_of(chosen.allowed_cidrs) or (everywhere,)
     return (
         f"local all {ADMIN} peer map=agent\n"
         f"local replication {ADMIN} peer map=agent\n"
-        f"host all {ADMIN} {network} reject\n"
-        f"host all all {network} scram-sha-256\n"
+        f"host all {ADMIN} {everywhere} reject\n"
+        + "".join(f"{kind} all all {network} scram-sha-256\n" for network in networks)
     )
 
 

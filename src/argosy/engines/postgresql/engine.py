@@ -16,7 +16,7 @@ from argosy.engines.host import Host
 from argosy.engines.postgresql import configuration, template
 from argosy.engines.postgresql.access import PostgresAccess
 from argosy.engines.postgresql.databases import PostgresDatabases
-from argosy.engines.postgresql.parameters import PostgresParameters
+from argosy.engines.postgresql.guard import PostgresGuard
 from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.repair import restore_administrator
 from argosy.engines.postgresql.root import PostgresRoot
@@ -45,7 +45,7 @@ class PostgresEngine(
     PostgresUsers,
     PostgresAccess,
     PostgresRoot,
-    PostgresParameters,
+    PostgresGuard,
     PostgresUpgrades,
     Engine,
 ):

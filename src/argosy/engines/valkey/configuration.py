@@ -80,7 +80,7 @@ def owned(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> dict[str, st
         "protected-mode": "no",
         "unixsocket": socket,
         "unixsocketperm": 700,
-        **(_tls(host) if tls else {"port": host.port}),
+        **(_tls(host) if tls else {"port": starting_port(host)}),
         "daemonize": "no",
         "supervised": "no",
         "set-proc-title": "no",
@@ -110,6 +110,11 @@ def owned(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> dict[str, st
     return {name: str(value) for name, value in settings.items()}
 
 
+def starting_port(host: Host) -> int:
+    """None (0) where only some networks are let in: the port is opened, with its filter, by `guard.py`."""
+    return 0 if choices.read(host).allowed_cidrs else host.port
+
+
 def text(all_layers: Layers) -> str:
     """The text of the configuration file."""
     settings = {**all_layers.settable, **all_layers.owned}
@@ -127,7 +132,7 @@ def _tls(host: Host) -> dict[str, object]:
         raise ValueError("tls without files")
     return {
         "port": 0,
-        "tls-port": host.port,
+        "tls-port": starting_port(host),
         "tls-cert-file": host.tls.certificate,
         "tls-key-file": host.tls.key,
         "tls-ca-cert-file": host.tls.ca,

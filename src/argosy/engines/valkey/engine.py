@@ -20,15 +20,15 @@ from argosy.engines.process import ServerProcess
 from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
 from argosy.engines.valkey.client import Client, Refused
-from argosy.engines.valkey.configuration import can_tls, find_program
-from argosy.engines.valkey.parameters import ValkeyParameters
+from argosy.engines.valkey.configuration import find_program
+from argosy.engines.valkey.guard import ValkeyGuard
 from argosy.engines.valkey.upgrade import ValkeyUpgrades
 
 _SILENCE_S = 30
 _STOP_S = 60
 
 
-class ValkeyEngine(ValkeyParameters, ValkeyUpgrades, Engine, Users, RootAccess):
+class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess):
     """Drives one server through its Unix socket.
 
     The ACL file lies in the data directory: users are data, they move and are kept with it.
@@ -75,6 +75,7 @@ class ValkeyEngine(ValkeyParameters, ValkeyUpgrades, Engine, Users, RootAccess):
             self._accounts.prepare()
             self._launch(self.layers())
         self._wait_until_up()
+        self.open_port()
         self.started()
 
     def start_bare(self) -> None:
@@ -149,7 +150,7 @@ class ValkeyEngine(ValkeyParameters, ValkeyUpgrades, Engine, Users, RootAccess):
             self.host,
             socket=self._socket,
             aclfile=self._aclfile,
-            tls=self.host.tls is not None and can_tls(find_program(self.host.bundle)),
+            tls=self.serves_tls,
         )
 
     def list_users(self) -> list[User]:

@@ -27,6 +27,7 @@ class LocalPlatform:
     """
 
     name = "local"
+    reach = "this machine only: the local platform gives no public addresses, whatever is_public says"
     images: Images
     servers: Servers
     volumes: Volumes

@@ -9,8 +9,9 @@ from typing import Any
 
 from dbos import DBOS
 
+from argosy.domain.access import Rules, rules_of
 from argosy.domain.configuration import Wanted
-from argosy.domain.errors import BY_KIND, GuestUnreachable, Kind
+from argosy.domain.errors import BY_KIND, ArgosyError, GuestUnreachable, Kind
 from argosy.domain.operations import (
     ApplyConfiguration,
     CreateInstance,
@@ -21,6 +22,7 @@ from argosy.domain.operations import (
     Request,
     StartInstance,
     StopInstance,
+    UpdateAccess,
     UpgradeInstance,
 )
 from argosy.platforms.base import Software
@@ -78,6 +80,15 @@ def stop(asked: StopInstance, address: str) -> None:
 
 def start(asked: StartInstance | UpgradeInstance, address: str) -> None:
     _finish(_start, asked, address)
+
+
+def update_access(asked: UpdateAccess, address: str, wanted: Rules, former: Rules) -> None:
+    """Have clients held to rules; the guest goes back to the former ones when it cannot."""
+
+    def step(asked: UpdateAccess, address: str) -> JobState:
+        return _update_access(asked, address, wanted, former)
+
+    _finish(step, asked, address)
 
 
 def wait_until_it_answers(asked: InstanceRequest, address: str) -> None:
@@ -152,6 +163,8 @@ def _finish(step: _Step, asked: InstanceRequest, address: str, tries: int = JOB_
 @DBOS.step(name="guest.prepare")
 def _prepare(asked: CreateInstance, address: str, configuration: Wanted | None = None) -> JobState:
     wanted = parts().seal.open(asked.sealed)
+    with parts().store.read() as tx:
+        rules = rules_of(tx.instances.get(asked.instance_id))
     return _run(
         asked,
         address,
@@ -161,6 +174,8 @@ def _prepare(asked: CreateInstance, address: str, configuration: Wanted | None =
             databases=tuple(Database(**one) for one in wanted["databases"]),
             users=tuple(NewUser(**one) for one in wanted["users"]),
             parameters=configurations.values(configuration),
+            allowed_cidrs=rules.networks,
+            require_tls=rules.require_tls,
         ),
     )
 
@@ -171,6 +186,35 @@ def _apply_parameters(asked: ApplyConfiguration, address: str, wanted: Wanted, t
     job_id = f"{asked.operation_id}-{turn}"
     values = configurations.values(wanted)
     return _run(asked, address, ApplyParameters(job_id=job_id, wait_s=WAIT_S, values=values))
+
+
+@DBOS.step(name="guest.update_access")
+def _update_access(asked: UpdateAccess, address: str, wanted: Rules, former: Rules) -> JobState:
+    return _run(
+        asked,
+        address,
+        messages.UpdateAccess(
+            job_id=asked.operation_id,
+            wait_s=WAIT_S,
+            allowed_cidrs=wanted.networks,
+            require_tls=wanted.require_tls,
+            former_cidrs=former.networks,
+            former_tls=former.require_tls,
+        ),
+    )
+
+
+@DBOS.step(name="guest.note_guard")
+def note_guard(instance_id: str, address: str) -> None:
+    """Write down how its guest keeps clients out, for `show`. A guest of an earlier release cannot tell."""
+    try:
+        guard = parts().guests.call(address, messages.TellGuard(), timeout_s=WAIT_S)
+    except ArgosyError:
+        return
+    reach = parts().platform.reach
+    with parts().store.write() as tx:
+        told = {"reach": reach, "networks": guard.networks, "tls": guard.tls}
+        tx.instances.set_platform(instance_id, {"access": told})
 
 
 @DBOS.step(name="guest.restart")

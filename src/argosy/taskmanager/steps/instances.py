@@ -5,6 +5,8 @@ from __future__ import annotations
 from dbos import DBOS
 
 from argosy import catalog
+from argosy.domain import access
+from argosy.domain.access import Rules
 from argosy.domain.errors import Failed
 from argosy.domain.instance import Flavor
 from argosy.domain.upgrades import is_release
@@ -68,6 +70,19 @@ def tell(instance_id: str, kind: str, message: str) -> None:
     with parts().store.write() as tx:
         project_id = tx.instances.get(instance_id).project_id
         tx.events.add(project_id, instance_id, kind, message, "taskmanager")
+
+
+@DBOS.step(name="instances.rules_of")
+def rules_of(instance_id: str) -> Rules:
+    with parts().store.read() as tx:
+        return access.rules_of(tx.instances.get(instance_id))
+
+
+@DBOS.step(name="instances.note_rules")
+def note_rules(instance_id: str, rules: Rules) -> None:
+    """Who may connect from now on, where `show` and the next server of the instance find it."""
+    with parts().store.write() as tx:
+        tx.instances.set_access(instance_id, rules.shown(), require_tls=rules.require_tls)
 
 
 @DBOS.step(name="instances.bury")
