@@ -11,6 +11,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from argosy import engines, marks
@@ -18,6 +19,7 @@ from argosy.agent.calls import Calls, application
 from argosy.agent.log import set_up
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
+from argosy.agent.volume import VolumeWatch, usage
 from argosy.domain.errors import ArgosyError
 from argosy.domain.guest import RELEASE, GuestConfig
 from argosy.engines import engine_for, upgrades
@@ -55,11 +57,13 @@ def describe(config: GuestConfig, engine: Engine, supervisor: Supervisor) -> Gue
     report = GuestReport(
         instance_id=config.instance_id, number=0, service=supervisor.service.value, release=RELEASE
     )
+    with suppress(OSError):
+        of_volume = usage(Path(config.volume))
+        report.volume_used_bytes, report.volume_size_bytes = of_volume.used, of_volume.size
     try:
         if isinstance(engine, Configurable):
             report.restart_required = bool(engine.pending_restart())
             report.configuration_error = engine.refused
-        report.volume_used_bytes = engine.used_bytes()
         report.server_version = engine.server_version()
     except (ArgosyError, OSError) as error:
         log.debug("server tells nothing", extra={"error": str(error)})
@@ -99,7 +103,14 @@ def serve(config: GuestConfig) -> None:
     engine = engine_for(config.engine, host)
     conductor = ConductorClient(config.conductor_url, client_context(*identity))
     reporter = Reporter(conductor, lambda: describe(config, engine, supervisor))
-    supervisor = Supervisor(engine, host.etc / "wanted", changed=reporter.soon, record=reporter.record)
+    watch = VolumeWatch(host.data.parent, record=reporter.record, soon=reporter.soon)
+    supervisor = Supervisor(
+        engine,
+        host.etc / "wanted",
+        changed=reporter.soon,
+        record=reporter.record,
+        besides=watch.look,
+    )
     server = TlsServer(
         application(Calls(engine, supervisor, reporter)),
         config.address,

@@ -17,11 +17,22 @@ import argosy
 from argosy.agent.diagnostics import figures_of, own_figures
 from argosy.agent.jobs import Jobs, Say
 from argosy.agent.reporter import Reporter
-from argosy.agent.supervisor import Supervisor
+from argosy.agent.supervisor import Supervisor, Wanted
+from argosy.agent.volume import out_of_room
 from argosy.domain.databases import UserChange
 from argosy.domain.errors import ArgosyError, Unsupported
 from argosy.engines import choices, upgrades
-from argosy.engines.base import Access, Configurable, Databases, Engine, Guarded, RootAccess, Upgrades, Users
+from argosy.engines.base import (
+    Access,
+    ChecksSize,
+    Configurable,
+    Databases,
+    Engine,
+    Guarded,
+    RootAccess,
+    Upgrades,
+    Users,
+)
 from argosy.engines.upgrades import MayUpgrade, Software
 from argosy.rpc import messages
 from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
@@ -67,6 +78,8 @@ class Calls:
                 (messages.Restart, self.restart),
                 (messages.Stop, self.stop),
                 (messages.Start, self.start),
+                (messages.CheckSize, self.check_size),
+                (messages.Resize, self.resize),
                 (messages.ApplyParameters, self.apply_parameters),
                 (messages.RehearseUpgrade, self.rehearse_upgrade),
                 (messages.PrepareUpgrade, self.prepare_upgrade),
@@ -233,6 +246,20 @@ class Calls:
 
         return self._jobs.run(call.job_id, work, call.wait_s)
 
+    def check_size(self, call: messages.CheckSize) -> Nothing:
+        if isinstance(self._engine, ChecksSize):
+            self._engine.check_size(call.memory_mb)
+        return NOTHING
+
+    def resize(self, call: messages.Resize) -> messages.JobState:
+        def work(say: Say) -> str:
+            say("applying the settings of the new size")
+            went = self._take_size(say, restart=call.restart)
+            self._reporter.now()
+            return went
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
     def _upgradable(self) -> MayUpgrade:
         self._capable(Upgrades)
         return cast("MayUpgrade", self._engine)
@@ -259,6 +286,24 @@ class Calls:
     def tell_guard(self, _call: messages.TellGuard) -> messages.Guard:
         networks, tls = self._capable(Guarded).guarded()
         return messages.Guard(networks=networks, tls=tls)
+
+    def _take_size(self, say: Say, *, restart: bool) -> str:
+        """Returns how it went."""
+        if self._supervisor.wanted is not Wanted.RUNNING:
+            return "the database server is stopped, and takes its settings when it starts"
+        if self._engine.server.pid is None:
+            say("starting the database server at the new size")
+            self._supervisor.start()
+            return "the database server, which did not run, was started"
+        engine = self._capable(Configurable)
+        engine.apply_settings()
+        waiting = engine.pending_resize()
+        if not waiting and not restart:
+            return "without a restart"
+        say("restarting the database server at the new size")
+        away_ms = self._supervisor.restart() * 1000
+        reason = f"for {', '.join(waiting)}" if waiting else "to have it give back memory"
+        return f"with one restart, {reason}; the database server was away for {away_ms:.0f} ms"
 
     def list_effective_parameters(
         self, _call: messages.ListEffectiveParameters
@@ -359,14 +404,21 @@ def application(calls: Calls) -> ASGIApplication:
         try:
             reply = await asyncio.get_running_loop().run_in_executor(threads, handler, call)
         except ArgosyError as error:
-            refusal = ErrorReply(kind=error.kind.value, code=error.code, sentence=error.sentence)
-            return 400, refusal.model_dump_json().encode()
-        except Exception:
+            return _refusal(error)
+        except Exception as error:
             log.exception("call failed by surprise", extra={"method": method})
+            full = out_of_room(error)
+            if full is not None:
+                return _refusal(full)
             return 500, b"the agent failed by surprise: see its log"
         return 200, reply.model_dump_json().encode()
 
     return answer
+
+
+def _refusal(error: ArgosyError) -> tuple[int, bytes]:
+    refusal = ErrorReply(kind=error.kind.value, code=error.code, sentence=error.sentence)
+    return 400, refusal.model_dump_json().encode()
 
 
 async def _body(receive: Receive) -> bytes:

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from argosy.agent.volume import out_of_room
 from argosy.domain.errors import ArgosyError, Failed
 from argosy.rpc.messages import JobState, Phase
 
@@ -59,10 +60,13 @@ def _do(known: _Work, work: Callable[[Say], str | None]) -> None:
         known.state = JobState(phase=Phase.SUCCEEDED, told=told or "")
     except ArgosyError as error:
         known.state = _failed(error)
-    except Exception:
+    except Exception as error:
         # The sentence of a surprise may hold anything, so it stays in the guest's log.
         log.exception("job failed by surprise")
-        known.state = _failed(Failed("The guest agent failed by surprise: see its log.", code="guest-error"))
+        known.state = _failed(
+            out_of_room(error)
+            or Failed("The guest agent failed by surprise: see its log.", code="guest-error")
+        )
     finally:
         known.ended.set()
 

@@ -11,13 +11,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from argosy.domain.errors import ArgosyError
+from argosy.domain.errors import ArgosyError, EngineError
 from argosy.domain.status import Service
 from argosy.engines import layers, upgrades
-from argosy.engines.base import Configurable, Engine, Health
+from argosy.engines.base import Configurable, Engine, Health, MindsRoom
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,20 @@ class Supervisor:
     """One engine's keeper. `changed` is called when the service changes, `record` with what happened."""
 
     def __init__(
-        self, engine: Engine, wanted: Path, *, changed: Callable[[], None], record: Callable[[str, str], None]
+        self,
+        engine: Engine,
+        wanted: Path,
+        *,
+        changed: Callable[[], None],
+        record: Callable[[str, str], None],
+        besides: Callable[[], None] = lambda: None,
     ) -> None:
+        """`besides` is done at every turn of the keeper's loop."""
         self._engine = engine
         self._wanted_file = wanted
         self._changed = changed
         self._record = record
+        self._besides = besides
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._died_at: deque[float] = deque(maxlen=CRASHES)
@@ -78,15 +87,19 @@ class Supervisor:
             self._engine.stop()
             self.check()
 
-    def restart(self) -> None:
+    def restart(self) -> float:
+        """Returns for how many seconds the server was away."""
         with self._lock:
+            began = time.monotonic()
             self._engine.stop()
             self.start()
+            return time.monotonic() - began
 
     def look(self) -> None:
         """Look at the server now, and start one that died without waiting any longer."""
         with self._lock:
-            self._tend()
+            if not self._ended.is_set():
+                self._tend()
 
     def hand_over(self, work: Callable[[], None]) -> None:
         """Stop the server, do the work, and leave it stopped until the next agent's life.
@@ -139,6 +152,7 @@ class Supervisor:
                     self._tend()
                 finally:
                     self._lock.release()
+            self._besides()
 
     def end(self) -> None:
         self._ended.set()
@@ -155,6 +169,9 @@ class Supervisor:
                 log.error("server died", extra={"log_tail": self._last_words})
                 self.check()
             self._revive()
+        if isinstance(self._engine, MindsRoom) and self._engine.server.pid is not None:
+            with suppress(ArgosyError, OSError):
+                self._engine.mind_room()
         self.check()
 
     def _revive(self) -> None:
@@ -185,7 +202,11 @@ class Supervisor:
 
     def _bring_up(self) -> None:
         upgrades.check_data(self._engine.host)
-        refused = layers.start(self._engine)
+        try:
+            refused = layers.start(self._engine)
+        except OSError as error:
+            # As when its volume is full: this must not be the end of the keeper.
+            raise EngineError(f"The database server cannot be started: {error}.") from error
         upgrades.served(self._engine.host)
         if refused is not None:
             log.warning("the group's values were refused at start", extra={"reason": refused})

@@ -60,6 +60,17 @@ def add_to(app: typer.Typer) -> None:
         panel=PANEL,
         examples=("argosy show shop", "argosy show shop --json", "argosy show shop --deleted"),
     )(show)
+    command(
+        app,
+        "resize",
+        panel=PANEL,
+        examples=(
+            "argosy resize shop --flavor medium",
+            "argosy resize shop --volume 10",
+            "argosy resize shop --volume-autogrow 50",
+            "argosy resize shop --volume-autogrow off",
+        ),
+    )(resize)
     command(app, "restart", panel=PANEL, examples=("argosy restart shop",))(restart)
     command(app, "rename", panel=PANEL, examples=("argosy rename shop store",))(rename)
     command(app, "delete", panel=PANEL, examples=("argosy delete shop", "argosy delete shop cache --yes"))(
@@ -83,6 +94,15 @@ def create(
         str, typer.Option("--flavor", metavar="NAME", help="Its size, see `argosy flavors`.")
     ] = "small",
     volume: Annotated[int, typer.Option("--volume", metavar="GB", min=1, help="Room for its data.")] = 1,
+    volume_autogrow: Annotated[
+        int | None,
+        typer.Option(
+            "--volume-autogrow",
+            metavar="LIMIT",
+            min=1,
+            help="Have the volume grow by itself when it gets full, up to this many GB.",
+        ),
+    ] = None,
     database: Annotated[
         list[str] | None,
         typer.Option("--database", metavar="NAME", help="A database to make in it; repeatable."),
@@ -132,6 +152,7 @@ def create(
         name,
         flavor=size.id,
         volume_gb=volume,
+        autogrow_limit_gb=volume_autogrow,
         datastore=datastore,
         version=version,
         databases=databases,
@@ -295,6 +316,71 @@ def delete(
     return 0
 
 
+def resize(
+    call: Call,
+    name: Name,
+    flavor: Annotated[
+        str | None, typer.Option("--flavor", metavar="NAME", help="Its new size, see `argosy flavors`.")
+    ] = None,
+    volume: Annotated[
+        int | None,
+        typer.Option(
+            "--volume", metavar="GB", min=1, help="A larger volume; the database goes on meanwhile."
+        ),
+    ] = None,
+    volume_autogrow: Annotated[
+        str | None,
+        typer.Option(
+            "--volume-autogrow",
+            metavar="LIMIT",
+            help="Have the volume grow by itself when it gets full, up to this many GB; `off`: not by itself.",
+        ),
+    ] = None,
+    wait: Wait = True,
+    timeout: Timeout = None,
+) -> int:
+    """Give an instance another flavor or a larger volume. No data is lost; `events` tell whether it had to restart."""
+    from argosy.cli import progress
+
+    if flavor is None and volume is None and volume_autogrow is None:
+        raise typer.BadParameter("say what is to change: --flavor, --volume or --volume-autogrow.")
+    if flavor is not None and volume is not None:
+        raise typer.BadParameter("--flavor and --volume: one at a time.")
+    limit_gb = None if volume_autogrow is None else _limit(volume_autogrow)
+    instance = call.argosy.instances.find(name)
+    if volume_autogrow is not None:
+        call.argosy.instances.limit_growth(instance.id, limit_gb)
+    if flavor is not None:
+        call.argosy.instances.resize_flavor(instance.id, call.argosy.flavors.find(flavor).id)
+    elif volume is not None:
+        call.argosy.instances.resize_volume(instance.id, volume)
+    begun = flavor is not None or volume is not None
+    if begun and wait:
+        progress.follow(call, instance, "Resizing", timeout)
+    instance = call.argosy.instances.get(instance.id)
+    told = []
+    if begun:
+        size = flavor or f"{volume} GB"
+        told.append(f"{instance.name} has {size} now." if wait else f"{instance.name} is being resized.")
+    if volume_autogrow is not None:
+        told.append(
+            f"Its volume grows by itself, up to {limit_gb} GB."
+            if limit_gb
+            else "Its volume does not grow by itself."
+        )
+    call.out.result(instance, " ".join(told), name=instance.id)
+    return 0
+
+
+def _limit(text: str) -> int | None:
+    """Raises typer.BadParameter."""
+    if text.lower() in {"off", "none"}:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"--volume-autogrow: a number of GB or `off`, not {text!r}.")
+    return int(text)
+
+
 def restart(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
     """Restart an instance's database server. Connections end; no data is lost."""
     from argosy.cli import progress
@@ -412,5 +498,9 @@ def _address(instance: Instance) -> str:
 
 
 def _volume(instance: Instance) -> str:
-    used = instance.volume_used_percent
-    return f"{instance.volume_gb} GB" + (f", {used:.0f}% used" if used is not None else "")
+    used, limit_gb = instance.volume_used_percent, instance.autogrow_limit_gb
+    return (
+        f"{instance.volume_gb} GB"
+        + (f", {used:.0f}% used" if used is not None else "")
+        + (f", grows up to {limit_gb} GB" if limit_gb is not None else "")
+    )

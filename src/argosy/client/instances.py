@@ -71,6 +71,7 @@ class Instances:
         *,
         flavor: str,
         volume_gb: int,
+        autogrow_limit_gb: int | None = None,
         datastore: str | None = None,
         version: str | None = None,
         databases: Sequence[str] = (),
@@ -91,6 +92,8 @@ class Instances:
         """
         chosen = {key: value for key, value in (("type", datastore), ("version", version)) if value}
         asked: dict[str, Any] = {"name": name, "flavorRef": flavor, "volume": {"size": volume_gb}}
+        if autogrow_limit_gb is not None:
+            asked["volume"]["autogrow_limit"] = autogrow_limit_gb
         if chosen:
             asked["datastore"] = chosen
         if databases:
@@ -129,6 +132,18 @@ class Instances:
 
     def restart(self, instance_id: str) -> None:
         self._session.post(f"/instances/{instance_id}/action", {"restart": {}})
+
+    def resize_flavor(self, instance_id: str, flavor: str) -> None:
+        """`flavor` is an id."""
+        self._session.post(f"/instances/{instance_id}/action", {"resize": {"flavorRef": flavor}})
+
+    def resize_volume(self, instance_id: str, size_gb: int) -> None:
+        self._session.post(f"/instances/{instance_id}/action", {"resize": {"volume": {"size": size_gb}}})
+
+    def limit_growth(self, instance_id: str, limit_gb: int | None) -> None:
+        """Have its volume grow by itself, up to that; None: not by itself."""
+        change = {"volume": {"autogrow_limit": limit_gb}}
+        self._session.put(f"/instances/{instance_id}", {"instance": change})
 
     def stop(self, instance_id: str) -> None:
         """The database server, which stays stopped until it is started or restarted."""

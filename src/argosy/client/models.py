@@ -131,6 +131,7 @@ class Instance:
     protected: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     deleted: datetime | None = None
+    autogrow_limit_gb: int | None = None
 
     @property
     def state(self) -> str:
@@ -167,6 +168,7 @@ class Instance:
             volume_gb=volume.get("size") or 0,
             volume_used_gb=volume.get("used"),
             volume_used_percent=volume.get("used_percent"),
+            autogrow_limit_gb=volume.get("autogrow_limit"),
             address=addresses[0]["address"] if addresses else next(iter(shown.get("ip") or []), None),
             port=ours.get("port") or (addresses[0].get("port") if addresses else None),
             region=shown.get("region"),

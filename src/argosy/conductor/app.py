@@ -35,6 +35,7 @@ def application(store: Store) -> FastAPI:
             number=body.number,
             at=datetime.now(UTC),
             volume_used_bytes=body.volume_used_bytes,
+            volume_size_bytes=body.volume_size_bytes,
             server_version=body.server_version,
             restart_required=body.restart_required,
             release=body.release,

@@ -114,6 +114,13 @@ class Instance:
         ready = service not in {None, Service.NEW, Service.STARTING, Service.UNKNOWN}
         return self.operation_id is None and not self.broken and self.address is not None and speaks and ready
 
+    @property
+    def volume_used_part(self) -> float | None:
+        """How full the volume is, from 0 to 1 (and above, where a plain directory holds more); None when not known."""
+        if self.report is None or self.report.volume_used_bytes is None:
+            return None
+        return self.report.volume_used_bytes / (self.report.volume_size_bytes or self.volume_gb * 2**30)
+
     def check_can_stop(self, now: datetime) -> None:
         """Like a restart; a database server that is stopped cannot be stopped. Raises InstanceBusy."""
         self.check_can_restart(now)

@@ -41,6 +41,7 @@ class Report:
     restart_required: bool = False
     release: int = 1
     configuration_error: str | None = None
+    volume_size_bytes: int | None = None
 
 
 @dataclass(frozen=True)

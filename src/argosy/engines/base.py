@@ -152,6 +152,9 @@ class Configurable(Protocol):
     def pending_restart(self) -> list[str]:
         """Names whose new value waits for the server's next start."""
 
+    def pending_resize(self) -> list[str]:
+        """Of those the names whose value follows from the server's size."""
+
     def fall_back(self) -> bool:
         """Before another attempt to start: to the group's values that worked last. False: those are what it has."""
 
@@ -207,3 +210,19 @@ class Guarded(Protocol):
 
     def guarded(self) -> tuple[str, str]:
         """How the networks are enforced, and what is asked of TLS, in words for `show`."""
+
+
+@runtime_checkable
+class MindsRoom(Protocol):
+    """Does something about its volume when that is full."""
+
+    def mind_room(self) -> None:
+        """Called every few seconds while the server runs: undo what want of room forced, once there is room again."""
+
+
+@runtime_checkable
+class ChecksSize(Protocol):
+    """Holds all its data in memory, so that it may not fit into less."""
+
+    def check_size(self, memory_mb: int) -> None:
+        """Raises EngineError, with the numbers, when what the running server holds is more than that size takes."""

@@ -138,6 +138,10 @@ class Layered(Configurable):
             return []
         return sorted(_differences(self._running().settings, self.layers().settable))
 
+    def pending_resize(self) -> list[str]:
+        layers = self.layers()
+        return [name for name in self.pending_restart() if layers.source(name) not in {"group", "log"}]
+
     def fall_back(self) -> bool:
         with self._applying:
             chosen, running = choices.read(self.host), self._running()

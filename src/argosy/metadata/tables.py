@@ -72,6 +72,7 @@ instances = Table(
     Column("report_number", BigInteger),
     Column("reported_at", UtcDateTime),
     Column("volume_used_bytes", BigInteger),
+    Column("volume_size_bytes", BigInteger),
     Column("server_version", String(64)),
     Column("restart_required", Boolean, nullable=False, default=False),
     Column("agent_release", Integer, nullable=False, default=1),

@@ -348,6 +348,23 @@ class FinishUpgrade(Job):
     method: ClassVar[str] = "jobs.finish_upgrade"
 
 
+class CheckSize(Call[Nothing]):
+    """Whether what the database server holds fits into a smaller size. Raises what does not."""
+
+    method: ClassVar[str] = "size.check"
+    memory_mb: int
+
+
+class Resize(Job):
+    """Have the server take the settings of the size its agent was booted with; restart it where that is needed.
+
+    With `restart` in any case, so that it gives back memory it keeps. Says how it went.
+    """
+
+    method: ClassVar[str] = "jobs.resize"
+    restart: bool = False
+
+
 class EffectiveParameter(Message):
     """`source` is one of domain.parameters.Effective's; `pending` waits for a restart."""
 

@@ -28,6 +28,8 @@ class GuestReport(BaseModel):
     number: int
     service: str
     volume_used_bytes: int | None = None
+    # None when the volume has no file system of its own.
+    volume_size_bytes: int | None = None
     server_version: str | None = None
     restart_required: bool = False
     release: int = 1

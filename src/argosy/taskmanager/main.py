@@ -34,6 +34,7 @@ WORKFLOWS = (
     reboot.reboot_instance,
     reboot.renew_agent,
     rebuild.rebuild_instance,
+    resize.resize_flavor,
     resize.resize_volume,
     restart.restart_instance,
     start.start_instance,

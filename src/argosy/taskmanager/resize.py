@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argosy.domain.operations import ResizeVolume
+from argosy.domain.errors import PlatformError
+from argosy.domain.instance import Flavor
+from argosy.domain.operations import ResizeFlavor, ResizeVolume
 from argosy.taskmanager.steps import guest, instances, servers, volumes
 from argosy.taskmanager.workflow import workflow
 
@@ -21,3 +23,48 @@ def resize_volume(asked: ResizeVolume) -> Iterator[None]:
     servers.note_limits(asked.instance_id)
     yield
     guest.look(instances.address_of(asked.instance_id))
+
+
+@workflow(ResizeFlavor, "looking whether it fits", "giving it the new size", "looking at the database server")
+def resize_flavor(asked: ResizeFlavor) -> Iterator[None]:
+    """Give it other limits and the settings that follow from them, with a restart where these need one.
+
+    If anything fails, it is given back the size it had, and runs.
+    """
+    yield
+    address = instances.server_of(asked.instance_id)
+    before = instances.flavor_of(asked.instance_id)
+    after = instances.find_flavor(asked.flavor_id)
+    if after.memory_mb < before.memory_mb:
+        guest.check_size(asked, address, after.memory_mb)
+    yield
+    try:
+        went = _move(asked, address, before, after, "there")
+    except Exception:
+        _move(asked, address, after, before, "back")
+        servers.note_limits(asked.instance_id)
+        raise
+    yield
+    servers.note_limits(asked.instance_id)
+    guest.look(address)
+    instances.tell(asked.instance_id, "instance.resized", f"From {before.name} to {after.name} {went}.")
+
+
+def _move(asked: ResizeFlavor, address: str, before: Flavor, after: Flavor, attempt: str) -> str:
+    """From one size to another; returns how it went.
+
+    Limits are lifted before the database server makes use of more, and lowered after it has given back.
+    """
+    instances.set_flavor(asked.instance_id, after.id)
+    servers.replace(asked.instance_id, address)
+    if after.memory_mb >= before.memory_mb:
+        servers.limit(asked.instance_id)
+        return guest.take_size(asked, address, attempt)
+    went = guest.take_size(asked, address, attempt)
+    try:
+        servers.limit(asked.instance_id)
+    except PlatformError:
+        # It keeps memory that it does not use: its end gives all of it back.
+        went = guest.take_size(asked, address, f"{attempt}, once more", restart=True)
+        servers.limit(asked.instance_id)
+    return went

@@ -14,7 +14,7 @@ from dbos import DBOS
 from argosy.domain.errors import ArgosyError, Failed, InstanceBusy
 from argosy.domain.guest import RELEASE
 from argosy.domain.operations import ApplyConfiguration, CreateInstance, DeleteInstance, RenewAgent
-from argosy.taskmanager import retention
+from argosy.taskmanager import autogrow, retention
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import images
 
@@ -36,6 +36,7 @@ def run(ended: threading.Event) -> None:
         for sweep in (
             boot_dead_guests,
             release_orphaned_claims,
+            grow_full_volumes,
             catch_up,
             images.publish,
             images.publish_parameters,
@@ -119,6 +120,10 @@ def expire_objects() -> None:
     gone = parts().objects.expire()
     if gone:
         log.info("objects expired", objects=gone)
+
+
+def grow_full_volumes() -> None:
+    autogrow.grow_full_volumes(parts().store)
 
 
 def release_orphaned_claims() -> None:

@@ -64,9 +64,7 @@ def instance_detail(
         view["service_status_updated"] = date(report.at)
         if report.volume_used_bytes is not None:
             view["volume"]["used"] = round(report.volume_used_bytes / GIB, 3)
-            view["volume"]["used_percent"] = round(
-                100 * report.volume_used_bytes / (instance.volume_gb * GIB), 2
-            )
+            view["volume"]["used_percent"] = round(100 * (instance.volume_used_part or 0), 2)
     if instance.fault is not None:
         view["fault"] = {
             "message": instance.fault.message,

@@ -81,7 +81,7 @@ class MariaDbEngine(
             return Health.DOWN
         try:
             with self.management.glance(timeout_s=1) as session:
-                served = _takes_connections(session)
+                served = _takes_connections(session) and not _waits_for_room(session)
         except NotListening:
             return Health.STARTING
         except ConnectionsTaken:
@@ -147,6 +147,17 @@ class MariaDbEngine(
     def _has_room(self) -> bool:
         volume = os.statvfs(self.host.data)
         return volume.f_bavail * volume.f_frsize >= _LEAST_FREE_BYTES
+
+
+def _waits_for_room(session: Session) -> bool:
+    """Whether a session waits for room, as it does for up to a minute after there is, and all commits with it.
+
+    The words are the server's (mysys/errors.c, EE_DISK_FULL, and manual, Running Out of Disk Space).
+    """
+    ((waiting,),) = session.run(
+        "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE = 'Waiting for someone to free space'"
+    )
+    return int(str(waiting)) > 0
 
 
 def _takes_connections(session: Session) -> bool:

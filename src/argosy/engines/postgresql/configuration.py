@@ -18,6 +18,7 @@ from argosy.engines import choices
 from argosy.engines.gate import networks_of
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
+from argosy.engines.postgresql import reserve
 from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.session import ADMIN
 
@@ -147,8 +148,11 @@ def text(settings: Mapping[str, str]) -> str:
 
 def write(host: Host, all_layers: Layers) -> None:
     """Write the files the server reads; they are the agent's, the server could not change them."""
+    settings = dict(all_layers.settable)
+    if reserve.is_given_away(host):
+        settings["default_transaction_read_only"] = "on"
     for name, content in (
-        ("postgresql.conf", text(all_layers.settable)),
+        ("postgresql.conf", text(settings)),
         ("pg_ident.conf", _names()),
     ):
         host.write_file(host.etc / name, content, mode=0o644, as_agent=True)

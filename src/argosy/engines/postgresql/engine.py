@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from argosy.domain.errors import EngineError
-from argosy.engines.base import Engine, Health
+from argosy.engines.base import Engine, Health, MindsRoom
 from argosy.engines.host import Host
-from argosy.engines.postgresql import configuration, template
+from argosy.engines.postgresql import configuration, reserve, template
 from argosy.engines.postgresql.access import PostgresAccess
 from argosy.engines.postgresql.databases import PostgresDatabases
 from argosy.engines.postgresql.guard import PostgresGuard
@@ -29,7 +29,6 @@ from argosy.engines.process import ServerProcess
 _START_S = 600.0  # replaying the log after a crash may take minutes
 _STOP_S = 120.0
 _POLL_S = 0.002
-_SEGMENT_BYTES = 16 * 2**20
 
 
 class _Died(Exception):
@@ -48,6 +47,7 @@ class PostgresEngine(
     PostgresGuard,
     PostgresUpgrades,
     Engine,
+    MindsRoom,
 ):
     """Drives one PostgreSQL server. The agent's account is `os_admin`, reachable by the Unix socket alone."""
 
@@ -79,6 +79,8 @@ class PostgresEngine(
                 self._launch()
                 self._wait_until_restored()
             self.started()
+            if not reserve.is_given_away(self.host):
+                reserve.keep(self.host)
         threading.Thread(target=self._finish_sync, name="sync", daemon=True).start()
 
     def stop(self) -> None:
@@ -99,7 +101,18 @@ class PostgresEngine(
             if reason.starting:
                 return Health.STARTING
             return Health.BLOCKED if reason.full or reason.locked_out else Health.DOWN
-        return Health.BLOCKED if answer.full or not answer.in_power or self._out_of_space() else Health.UP
+        blocked = answer.full or not answer.in_power or self._out_of_space()
+        return Health.BLOCKED if blocked or reserve.is_given_away(self.host) else Health.UP
+
+    def mind_room(self) -> None:
+        """Once there is room, keep the reserve (again) and let everybody write again."""
+        if reserve.has_room_again(self.host):
+            with self._applying:
+                configuration.write(self.host, self.layers())
+                with self.sessions.open() as session:
+                    session.execute("SELECT pg_reload_conf()")
+        elif not reserve.is_given_away(self.host):
+            reserve.keep(self.host)
 
     def server_version(self) -> str:
         with self.sessions.open() as session:
@@ -140,6 +153,7 @@ class PostgresEngine(
         # one whenever some other program has been given the same process id.
         for lock in (self.host.data / "postmaster.pid", self.host.run / f".s.PGSQL.{self.host.port}.lock"):
             lock.unlink(missing_ok=True)
+        reserve.give_away(self.host)
         layers = self.layers()
         configuration.write(self.host, layers)
         configuration.take_back(self.host, layers.group)
@@ -222,7 +236,7 @@ class PostgresEngine(
             volume = os.statvfs(self.host.data)
         except OSError:
             return False
-        return volume.f_bavail * volume.f_frsize < _SEGMENT_BYTES
+        return volume.f_bavail * volume.f_frsize < reserve.SEGMENT_BYTES
 
     def _finish_sync(self) -> None:
         with suppress(EngineError, OSError):  # the mark stays, and the next start tries again

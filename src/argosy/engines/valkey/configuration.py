@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def owned(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> dict[str, st
 def starting_port(host: Host) -> int:
     """None (0) where only some networks are let in: the port is opened, with its filter, by `guard.py`."""
     return 0 if choices.read(host).allowed_cidrs else host.port
+
+
+def bytes_of(value: str) -> int:
+    """A size as the configuration file has it: `256mb` is in powers of 1024, `256m` of 1000 (valkey.conf, units)."""
+    number = re.fullmatch(r"(\d+)([kmg]?)(b?)", value.strip().lower())
+    if number is None:
+        return 0
+    unit: int = (1024 if number[3] else 1000) ** "_kmg".index(number[2] or "_")
+    return int(number[1]) * unit
 
 
 def text(all_layers: Layers) -> str:

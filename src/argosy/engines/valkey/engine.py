@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from argosy.domain.databases import ANY_HOST, NewUser, User, UserChange, UserId
 from argosy.domain.errors import EngineError, EngineNotReady, Invalid, UserExists, UserNotFound
-from argosy.engines.base import Engine, Health, RootAccess, Users
+from argosy.engines.base import ChecksSize, Engine, Health, RootAccess, Users
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
 from argosy.engines.process import ServerProcess
@@ -28,7 +28,7 @@ _SILENCE_S = 30
 _STOP_S = 60
 
 
-class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess):
+class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess, ChecksSize):
     """Drives one server through its Unix socket.
 
     The ACL file lies in the data directory: users are data, they move and are kept with it.
@@ -141,6 +141,24 @@ class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess):
         """Valkey's own version; as redis_version it tells the Redis it is compatible with."""
         server = self.client.info("server")
         return server.get("valkey_version") or server["redis_version"]
+
+    def check_size(self, memory_mb: int) -> None:
+        """A server that may not evict refuses every write once it holds more than `maxmemory`."""
+        if self.server.pid is None:
+            return
+        settings = configuration.layers(
+            replace(self.host, memory_mb=memory_mb), socket=self._socket, aclfile=self._aclfile, tls=False
+        ).settable
+        if settings["maxmemory-policy"] != "noeviction":
+            return
+        most = configuration.bytes_of(settings["maxmemory"])
+        used = int(self.client.info("memory")["used_memory"])
+        if most and used > most:
+            raise EngineError(
+                f"The server holds {used / 2**20:.0f} MB and at the new size it may hold {most / 2**20:.0f} MB: delete "
+                "some of it, have it evict keys (maxmemory-policy), or choose a larger flavor.",
+                code="does-not-fit",
+            )
 
     def used_bytes(self) -> int:
         return sum(_sizes(self.host.data))

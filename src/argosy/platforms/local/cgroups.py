@@ -60,6 +60,7 @@ class Groups:
             memory, cpu = self._directory("memory", instance_id), self._directory("cpu", instance_id)
             limit = (memory_mb + AGENT_MEMORY_MB) * _MIB
             if self.version == 2:
+                _check_below(memory, limit)
                 (memory / "memory.max").write_text(str(limit))
                 _write_if_there(memory / "memory.swap.max", "0")
                 (cpu / "cpu.max").write_text(f"{vcpus * _PERIOD_US} {_PERIOD_US}")
@@ -71,6 +72,10 @@ class Groups:
                 (cpu / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
                 (cpu / "cpu.cfs_quota_us").write_text(str(vcpus * _PERIOD_US))
         except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise PlatformError(
+                    f"{instance_id} uses more memory than {memory_mb} MB, and {AGENT_MEMORY_MB} MB for the agent."
+                ) from error
             raise PlatformError(f"No control group can be made for {instance_id}: {error}.") from error
         return self.joins(instance_id)
 
@@ -188,6 +193,15 @@ def _mounted() -> tuple[dict[str, Path], int]:
             present = (unified / "cgroup.controllers").read_text().split()
             return {name: unified for name in _NEEDED if name in present}, 2
     return roots, 1
+
+
+def _check_below(group: Path, limit: int) -> None:
+    """Version 1 refuses a limit below what is in use, version 2 kills for it. Raises OSError, as version 1 does."""
+    lines = [line.split() for line in (group / "memory.stat").read_text().splitlines()]
+    figures = {name: int(value) for name, value in lines}
+    # What can be written out or dropped does not count.
+    if sum(figures.get(name, 0) for name in ("anon", "shmem", "slab_unreclaimable", "kernel_stack")) > limit:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
 def _write_if_there(path: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from argosy.domain.operations import (
     RebuildInstance,
     RehearseUpgrade,
     Request,
+    ResizeFlavor,
     StartInstance,
     StopInstance,
     UpdateAccess,
@@ -29,6 +30,7 @@ from argosy.platforms.base import Software
 from argosy.rpc import messages
 from argosy.rpc.messages import (
     ApplyParameters,
+    CheckSize,
     Database,
     Job,
     JobState,
@@ -37,6 +39,7 @@ from argosy.rpc.messages import (
     Phase,
     Ping,
     Prepare,
+    Resize,
     Restart,
     Start,
     Stop,
@@ -102,6 +105,19 @@ def look(address: str | None) -> None:
     if address is not None:
         with suppress(GuestUnreachable):
             parts().guests.call(address, Look(), timeout_s=LOOK_S)
+
+
+def check_size(asked: ResizeFlavor, address: str, memory_mb: int) -> None:
+    """Raises what the guest says when the database server's data does not fit into that size."""
+    _finish(partial(_check_size, memory_mb), asked, address)
+
+
+def take_size(asked: ResizeFlavor, address: str, attempt: str, *, restart: bool = False) -> str:
+    """Have the database server take the settings of the size its agent was booted with; returns how it went.
+
+    `attempt` tells one such job of an operation from the others.
+    """
+    return _finish(partial(_take_size, attempt, restart), asked, address)
 
 
 def stop_cleanly(asked: DeleteInstance | RebuildInstance, address: str) -> None:
@@ -239,6 +255,21 @@ def _ping(_asked: InstanceRequest, address: str) -> JobState:
     except GuestUnreachable as error:
         return JobState(phase=Phase.UNREACHABLE, doing=error.sentence)
     return JobState(phase=Phase.SUCCEEDED)
+
+
+@DBOS.step(name="guest.check_size")
+def _check_size(memory_mb: int, _asked: ResizeFlavor, address: str) -> JobState:
+    try:
+        parts().guests.call(address, CheckSize(memory_mb=memory_mb))
+    except GuestUnreachable as error:
+        return JobState(phase=Phase.UNREACHABLE, doing=error.sentence)
+    return JobState(phase=Phase.SUCCEEDED)
+
+
+@DBOS.step(name="guest.take_size")
+def _take_size(attempt: str, restart: bool, asked: ResizeFlavor, address: str) -> JobState:
+    job_id = f"{asked.operation_id}:{attempt}"
+    return _run(asked, address, Resize(job_id=job_id, wait_s=WAIT_S, restart=restart))
 
 
 @DBOS.step(name="guest.stop")

@@ -39,12 +39,17 @@ def flavor_of(instance_id: str) -> Flavor:
         return tx.flavors.get(tx.instances.get(instance_id).flavor_id)
 
 
+@DBOS.step(name="instances.find_flavor")
+def find_flavor(flavor_id: str) -> Flavor:
+    with parts().store.read() as tx:
+        return tx.flavors.get(flavor_id)
+
+
 @DBOS.step(name="instances.set_flavor")
-def set_flavor(instance_id: str, flavor_id: str) -> Flavor:
-    """What the instance is from now on told to be; the server learns it by `servers.replace`."""
+def set_flavor(instance_id: str, flavor_id: str) -> None:
+    """What the instance is from now on; its server learns it by `servers.replace`."""
     with parts().store.write() as tx:
         tx.instances.set_flavor(instance_id, flavor_id)
-        return tx.flavors.get(flavor_id)
 
 
 @DBOS.step(name="instances.version_of")

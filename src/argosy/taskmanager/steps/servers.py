@@ -51,6 +51,12 @@ def offer(instance_id: str, datastore: str, version: str) -> Software:
     return parts().platform.servers.offer(instance_id, wanted)
 
 
+@DBOS.step(name="servers.limit")
+def limit(instance_id: str) -> None:
+    """Hold the server to the size it was last told. Raises PlatformError when it uses more."""
+    parts().platform.servers.limit(instance_id)
+
+
 def _request(instance_id: str, address: str) -> ServerRequest:
     """What a server is told, as the instance's row has it.
 

@@ -24,6 +24,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("protected", sa.Boolean(), nullable=False, server_default=sa.false()))
         batch_op.add_column(sa.Column("tags", sa.JSON(), nullable=False, server_default="{}"))
         batch_op.add_column(sa.Column("autogrow_limit_gb", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("volume_size_bytes", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("growing_to_gb", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("growing_to_memory_mb", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("require_tls", sa.Boolean(), nullable=False, server_default=sa.false()))
