@@ -93,12 +93,15 @@ def test_a_version_is_made_shown_everywhere_and_taken_away(shelf: Api) -> None:
     seen = shelf.demo.get(f"/datastores/versions/{made['id']}").json()["version"]
     assert (seen["name"], seen["version"], seen["datastore"]) == ("17-fresh", "17.12", made["datastore_id"])
     assert "17-fresh" in offered(shelf)
+    with shelf.store.write() as tx:
+        tx.images.publish("postgresql", "17-fresh", phase="ready", detail="", source="debian trixie")
     again = shelf.admin.post("/mgmt/datastore-versions", json=asked("17-fresh"))
     assert again.status_code == 400
     assert "already" in again.text
     assert shelf.admin.delete(f"/mgmt/datastore-versions/{made['id']}").status_code == 202
     assert shelf.admin.get(f"/mgmt/datastore-versions/{made['id']}").status_code == 404
     assert "17-fresh" not in offered(shelf)
+    assert shelf.demo.get("/images").json() == {"images": []}
     kinds = [event["kind"] for event in shelf.admin.get("/events").json()["events"]]
     assert kinds[:2] == ["datastore_version.deleted", "datastore_version.created"]
 

@@ -43,6 +43,23 @@ def wait_until_done(live: Live, instance_id: str) -> dict[str, Any]:
     return operation
 
 
+def test_an_instance_is_shown_whole(live: Live) -> None:
+    instance = live.instances["mariadb"]
+    shown = live.admin.get(f"/mgmt/instances/{instance['id']}").json()["instance"]
+    listed = next(
+        one for one in live.admin.get("/mgmt/instances").json()["instances"] if one["id"] == instance["id"]
+    )
+    assert set(shown) >= set(instance) | set(listed)
+    assert set(shown) - set(listed) >= {"guest_status"}
+    assert {"id", "name", "status", "tenant_id", "host", "addresses"} == set(shown["server"])
+    assert shown["server"]["addresses"] == {"private": [{"addr": instance["ip"][0], "version": 4}]}
+    volume = {"attachments", "availability_zone", "created_at", "id", "size", "status", "used", "total"}
+    assert volume <= set(shown["volume"])
+    assert (shown["tenant_id"], shown["deleted"], shown["deleted_at"]) == (live.demo.project_id, False, None)
+    assert shown["service_status"] == shown["guest_status"]["state_description"] == "HEALTHY"
+    assert shown["task_description"] == "No tasks for the instance."
+
+
 @pytest.mark.parametrize("datastore", ["postgresql", "mariadb"])
 def test_diagnostics_are_of_the_agent_and_the_database_server_as_the_kernel_has_them(
     live: Live, datastore: str

@@ -137,7 +137,7 @@ FAILURES = [
     (50, "database db delete maria nothing", "HTTP 404"),
     (53, "database flavor show 99", "No flavor with a name or ID"),
     (55, "database log list maria", "HTTP 501"),
-    (60, "database quota show admin", "HTTP 403"),
+    (60, f"database quota show {'0' * 32}", "HTTP 403"),
     (63, f"database root show {MISSING}", f"No instance or cluster with a name or ID of '{MISSING}' exists."),
     (65, "database user create maria root secret", "reserved"),
     (66, "database user delete maria nobody", "HTTP 404"),
@@ -316,6 +316,23 @@ def test_an_administrator_sees_resets_and_force_deletes_what_is_anybodys(live: L
     live.server.wait_until_gone(live.demo, doomed)
     gone = live.admin.get("/mgmt/instances?deleted=true").json()["instances"]
     assert doomed in {instance["id"] for instance in gone}
+
+
+def test_an_administrator_gives_a_project_quotas_and_reboots_an_instance(live: Live) -> None:
+    def instances(cloud: str) -> tuple[int, int]:
+        shown = ask(live, f"database quota show {live.demo.project_id}", cloud=cloud)
+        row = next(row for row in shown if row["Resource"] == "instances")
+        return row["In Use"], row["Limit"]
+
+    in_use, _ = instances("argosy")
+    run(live, "database quota update demo instances 77", cloud="argosy-admin")
+    assert instances("argosy") == instances("argosy-admin") == (in_use, 77)
+    run(live, "database quota update demo instances -1", cloud="argosy-admin")
+    refused = refusal(live, f"database quota update {live.demo.project_id} instances 5")
+    assert "HTTP 401" in refused
+    instance = live.instances["mariadb"]["id"]
+    run(live, f"database instance reboot {instance}", cloud="argosy-admin")
+    live.server.wait_until_healthy(live.demo, instance)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whatever dies while an instance is rebooted: it ends up running, with its data."""
+"""Whatever dies while an instance is rebooted, or its agent renewed: it ends up running, with its data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ USER = {"name": "ann", "password": "walked-secret-1"}
 
 
 @pytest.mark.timeout(600)
-def test_a_task_manager_killed_around_any_step_of_a_reboot_finishes_later() -> None:
+def test_a_task_manager_killed_around_steps_of_a_reboot_finishes_later() -> None:
     with running("api", "conductor") as argosy:
         walk = CrashWalk(argosy, ("taskmanager",))
         client, admin = walk.client, argosy.client("admin")
@@ -26,9 +26,15 @@ def test_a_task_manager_killed_around_any_step_of_a_reboot_finishes_later() -> N
             assert admin.post(where, json={"reboot": {}}).status_code == 202
             return str(instance["id"])
 
-        operations = walk.over("instance.reboot", begin)
+        def renew() -> str:
+            where = f"/mgmt/instances/{instance['id']}/upgrade"
+            assert admin.post(where, json={"upgrade": {}}).status_code == 202
+            return str(instance["id"])
+
+        operations = walk.over("instance.reboot", begin, every=2)
+        assert walk.kills > 3
+        operations += walk.over("instance.renew_agent", renew, every=2)
         assert [one for one in operations if one["state"] != "succeeded"] == []
-        assert walk.kills > 6
         argosy.wait_until_healthy(client, instance["id"])
         with connected(*place) as session:
             assert session.read() == {"kept": "all along"}

@@ -25,3 +25,8 @@ class Images:
         updated = self._connection.execute(sa.update(images).where(mine).values(**values))
         if updated.rowcount == 0:
             self._connection.execute(sa.insert(images).values(datastore=datastore, version=version, **values))
+
+    def forget(self, datastore: str, version: str) -> None:
+        """Of a version that is not there any more, or not under this name."""
+        mine = sa.and_(images.c.datastore == datastore, images.c.version == version)
+        self._connection.execute(sa.delete(images).where(mine))

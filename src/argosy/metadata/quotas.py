@@ -60,6 +60,7 @@ class Quotas:
 
     def set(self, project_id: str, limits: Mapping[str, int]) -> None:
         """Give a project limits of its own. What it has already stays, above the limit too."""
+        locks.hold(self._connection, f"quotas of {project_id}")
         for resource, limit in limits.items():
             mine = sa.and_(quotas.c.project_id == project_id, quotas.c.resource == resource)
             updated = self._connection.execute(sa.update(quotas).where(mine).values(hard_limit=limit))

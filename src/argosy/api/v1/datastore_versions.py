@@ -186,6 +186,7 @@ def change_version(call: Asked, version_id: str, body: Changes) -> None:
                 )
             _check_unused(tx, offer, "renamed")
             _check_free(known, offer.datastore, body.name)
+            tx.images.forget(offer.datastore, offer.name)
             offer = replace(offer, name=body.name)
         tx.datastore_versions.put(offer)
         _note(tx, call, "changed", offer)
@@ -199,6 +200,7 @@ def delete_version(call: Asked, version_id: str) -> None:
         offer = known.offer(*known.get(version_id))
         _check_unused(tx, offer, "deleted")
         tx.datastore_versions.delete(offer)
+        tx.images.forget(offer.datastore, offer.name)
         _note(tx, call, "deleted", offer)
 
 
