@@ -11,6 +11,7 @@ to the server, so a crash at any moment leaves something to do and never a diffe
 from __future__ import annotations
 
 import json
+import re
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -205,15 +206,24 @@ def start(engine: Engine) -> str | None:
     try:
         engine.start()
     except EngineError as error:
-        if not isinstance(engine, Configurable) or engine.server.pid is not None or not engine.fall_back():
+        if not isinstance(engine, Configurable) or not engine.fall_back():
             raise
         try:
+            # Running, and letting nobody in, is of no use either.
+            engine.stop()
             engine.start()
         except ArgosyError:
             engine.restore_asked()
             raise error from None
-        return f"{engine.refused} {error.sentence}"
+        return f"{engine.refused} Its last words: {_gist(error.sentence)}"
     return None
+
+
+def _gist(sentence: str) -> str:
+    """Of a server's log, the lines that complain; without any, the last ones."""
+    lines = [line.strip() for line in sentence.splitlines() if line.strip()]
+    complaints = [line for line in lines if re.search(r"ERROR|FATAL|>>>|argument", line)]
+    return " ".join((complaints or lines)[-3:])[-500:]
 
 
 def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> set[str]:

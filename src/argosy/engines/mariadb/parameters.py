@@ -22,6 +22,10 @@ _WHOLE = {"BIGINT", "BIGINT UNSIGNED", "INT", "INT UNSIGNED"}
 # "is a SESSION variable", which the file may give all sessions all the same.
 _NOT_NOW = frozenset({1290, 1238})
 _AT_START = frozenset({"max_user_connections"})
+# With less the agent's own statements would be refused.
+_LEAST = {"max_allowed_packet": 2**20, "max_session_mem_used": 2**24}
+# One connection, and no other.
+_LOCKED_OUT = {"thread_handling": ("no-threads",)}
 # The view says of these that the file does not take them; it takes them, by this name.
 _NOT_TOLD = frozenset(
     {
@@ -163,10 +167,12 @@ def _parameter(variable: _Variable) -> Parameter:
         type=kind,
         restart_required=variable.read_only or variable.name in _AT_START,
         default=variable.default,
-        minimum=_bound(variable.minimum) if numeric else None,
+        minimum=_LEAST.get(variable.name, _bound(variable.minimum)) if numeric else None,
         maximum=_bound(variable.maximum) if numeric else None,
         # A FLAGSET's value is a list of flag=on|off, which the server looks through itself.
-        allowed=() if variable.kind == "FLAGSET" or numeric else allowed,
+        allowed=()
+        if variable.kind == "FLAGSET" or numeric
+        else tuple(word for word in allowed if word not in _LOCKED_OUT.get(variable.name, ())),
         several=variable.kind == "SET",
         units=_SUFFIXES if kind == "integer" else {},
         description=variable.description,

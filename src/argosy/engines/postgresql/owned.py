@@ -30,6 +30,7 @@ OWNED = {
         "log_destination logging_collector log_directory log_filename log_file_mode log_rotation_*"
         " log_truncate_on_rotation syslog_* event_source lc_messages"
     ),
+    "the group's values take the place of root's": "allow_alter_system",
     "what a killed server leaves behind must go with it": (
         "shared_memory_type dynamic_shared_memory_type huge_pages huge_page_size"
     ),

@@ -24,8 +24,10 @@ _BYTES = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _MICROSECONDS = {
     "us": 1, "ms": 1000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000,
 }  # fmt: skip
-# What Argosy's own work with replicas and backups needs at least.
-_LEAST = {"max_wal_senders": 10, "max_replication_slots": 10}
+# As a number: how the server writes times may be among what was changed.
+_LOADED_AT = "SELECT extract(epoch FROM pg_conf_load_time())::text"
+# What Argosy's own work needs at least.
+_LEAST = {"max_wal_senders": 10, "max_replication_slots": 10, "max_connections": 10}
 # The reader's own session has these by its connection, so what it sees is not the server's.
 _THE_READERS = (*ALWAYS, "event_triggers")
 
@@ -137,7 +139,7 @@ class PostgresParameters(Layered):
             for name in altered:
                 run(session, "ALTER SYSTEM RESET {}", name)
             if altered or any(name.lower() not in has for name in wanted):
-                before = session.execute("SELECT pg_conf_load_time()").fetchone()
+                before = session.execute(_LOADED_AT).fetchone()
                 session.execute("SELECT pg_reload_conf()")
                 self._wait_until_reloaded(before)
         return waiting
@@ -147,7 +149,7 @@ class PostgresParameters(Layered):
         deadline = time.monotonic() + _RELOAD_S
         while time.monotonic() < deadline:
             with self.sessions.open() as session:
-                if session.execute("SELECT pg_conf_load_time()").fetchone() != before:
+                if session.execute(_LOADED_AT).fetchone() != before:
                     return
             time.sleep(0.005)
         raise EngineNotReady(f"The database server has not read its settings again within {_RELOAD_S:.0f} s.")

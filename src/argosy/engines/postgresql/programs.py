@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import pwd
+from functools import cache
 from pathlib import Path
 
 from argosy.engines.host import Account
@@ -21,6 +22,7 @@ class Programs:
         self.postgres = self._prefix / "bin/postgres"
         self.initdb = self._prefix / "bin/initdb"
 
+    @cache  # noqa: B019 - an agent has one, for as long as it lives
     def has_tls(self) -> bool:
         """Whether the server can speak TLS.
 
@@ -38,6 +40,7 @@ class Programs:
         ):
             return content.find(word.encode()) >= 0
 
+    @cache  # noqa: B019 - as above
     def has_library(self, name: str) -> bool:
         """Whether a loadable module such as pg_stat_statements came with the server."""
         return any((self._prefix / place / f"{name}.so").exists() for place in ("lib", "lib/postgresql"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from argosy.domain.errors import EngineError
@@ -24,6 +25,7 @@ def find_program(bundle: Path) -> Path:
     raise EngineError(f"There is neither valkey-server nor redis-server in {bundle}.")
 
 
+@cache
 def can_tls(program: Path) -> bool:
     """Whether the server was built with TLS.
 

@@ -11,6 +11,7 @@ OWNED = {
         "bind bind-source-addr port tcp-mptcp protected-mode requirepass masterauth masteruser primaryauth"
         " primaryuser rdma-* mptcp acl-pubsub-default socket-mark-id"
     ),
+    "the agent's own connections would be cut off as well": "maxmemory-clients client-output-buffer-limit",
     "Argosy issues the certificates and decides on TLS": "tls-*",
     "it would load code into the server, or open what must stay shut": (
         "loadmodule rename-command enable-debug-command enable-module-command enable-protected-configs"

@@ -25,6 +25,8 @@ _NONSENSE = "no-such-thing"
 _HUGE, _LITTLE = str(2**63 - 1), str(-(2**63))
 # Allowed by the server, and against what Argosy guarantees.
 _UNSAFE = {"appendfsync": ("no",)}
+# The agent keeps two connections of its own.
+_LEAST = {"maxclients": 10}
 # Older names of what has a newer one, and is listed twice.
 _OLDER = (
     ("slave", "replica"),
@@ -135,7 +137,7 @@ class ValkeyParameters(Layered):
         return replace(
             found,
             type="float" if "." in value else "integer",
-            minimum=self._bound(name, value, "0" if memory else _LITTLE),
+            minimum=_LEAST.get(name, self._bound(name, value, "0" if memory else _LITTLE)),
             maximum=self._bound(name, value, _HUGE),
             units=_SIZES if memory else {},
             unit="bytes" if memory else None,
