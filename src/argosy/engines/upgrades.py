@@ -29,7 +29,7 @@ from typing import Any, Protocol, TypeVar
 
 from argosy.domain.errors import EngineError, Invalid, OutOfSpace
 from argosy.engines import choices
-from argosy.engines.base import Databases, Engine, Upgrades, Users
+from argosy.engines.base import Configurable, Databases, Engine, Upgrades, Users
 from argosy.engines.host import Account, Host
 from argosy.engines.process import ServerProcess
 
@@ -284,6 +284,15 @@ def _prove(newer: MayUpgrade) -> None:
                 f"The newer version does not start with the configuration group's values: {error.sentence}"
             ) from error
         raise
+    if isinstance(newer, Configurable):
+        # Some start all the same, and leave out what they do not know any more.
+        known = {one.name.lower() for one in newer.effective_parameters()}
+        lost = [name for name in choices.read(newer.host).parameters if name.lower() not in known]
+        if lost:
+            raise EngineError(
+                f"The newer version does not have the configuration group's values of {', '.join(sorted(lost))}: take "
+                "them out of the group first, or detach it."
+            )
     newer.finish_conversion()
 
 
