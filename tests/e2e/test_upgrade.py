@@ -349,7 +349,7 @@ def test_command_lines_upgrade_and_rebuild(argosy: Server, demo: Client) -> None
     assert "valkey 9" in run("argosy", "show", name)
     image = version_id("valkey", "9")
     admin = "argosy-admin"
-    run("openstack", "database", "instance", "rebuild", instance["id"], "--image-id", image, cloud=admin)
+    run("openstack", "database", "instance", "rebuild", instance["id"], image, cloud=admin)
     assert last(demo, instance, "instance.rebuild")["state"] == "succeeded"
     assert "was rebuilt" in run("argosy", "admin", "rebuild", instance["id"], cloud=admin)
     shown = argosy.wait_until_healthy(demo, instance["id"])
