@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The name of a configuration group, or its id.")]
 Settings = Annotated[
-    list[str], typer.Argument(metavar="NAME=VALUE...", help="Parameters, see `argosy parameters`.")
+    list[str], typer.Argument(metavar="NAME=VALUE...", help="Parameters, see `argosy parameters list`.")
 ]
 Parameters = Annotated[list[str], typer.Argument(metavar="NAME...", help="Parameters that the group sets.")]
 Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="Names or ids of instances.")]
