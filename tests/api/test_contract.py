@@ -387,7 +387,7 @@ def test_an_instance_is_renamed(api: Api, make: Make, method: str) -> None:
         ({}, 400),
         ({"instance": {"replica_of": None}}, 501),
         ({"instance": {"configuration": NOBODY}}, 404),
-        ({"instance": {"datastore_version": "10.11"}}, 501),
+        ({"instance": {"datastore_version": "10.11"}}, 400),
     ],
 )
 def test_an_update_that_is_not_a_rename(api: Api, make: Make, body: Any, status: int) -> None:
