@@ -116,7 +116,7 @@ FAILURES = [
     (5, "database instance force delete maria", "HTTP 403"),
     (6, "database instance reset status maria", "HTTP 403"),
     (7, "database instance resize flavor maria 2", "has flavor 2 (db.small) already"),
-    (7, "database instance resize flavor maria 99", "HTTP 400"),
+    (7, "database instance resize flavor maria 99", "No flavor with a name or ID of '99' exists."),
     (8, "database instance resize volume maria 1", "it must be larger than the 1 GB"),
     (8, "database instance resize volume maria 100000", "HTTP 413"),
     (11, "database instance upgrade maria 10.11", "HTTP 400"),
@@ -278,7 +278,7 @@ def test_flavors_of_a_version_are_those_it_fits_in(live: Live) -> None:
     assert "db.small" in {row["Name"] for row in listed}
 
 
-def test_an_instance_is_made_renamed_restarted_and_deleted(live: Live) -> None:
+def test_an_instance_is_made_renamed_resized_restarted_and_deleted(live: Live) -> None:
     made = ask(
         live,
         "database instance create first --flavor db.tiny --size 1 --datastore valkey --datastore-version 9",
@@ -286,6 +286,13 @@ def test_an_instance_is_made_renamed_restarted_and_deleted(live: Live) -> None:
     assert made["status"] == "BUILD"
     live.server.wait_until_healthy(live.demo, made["id"])
     run(live, "database instance update first --name second")
+    for command, key, after in (
+        ("resize flavor second db.small", "flavor", {"id": "2"}),
+        ("resize volume second 2", "volume", {"size": 2}),
+    ):
+        run(live, f"database instance {command}")
+        shown = live.server.wait_until_healthy(live.demo, made["id"])[key]
+        assert {name: str(shown[name]) for name in after} == {name: str(one) for name, one in after.items()}
     run(live, "database instance restart second")
     live.server.wait_until_healthy(live.demo, made["id"])
     assert "has no databases" in refusal(live, "database db list second")

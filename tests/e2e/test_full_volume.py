@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +41,16 @@ def events(demo: Client, instance: dict[str, Any], kind: str) -> list[str]:
     return [event["message"] for event in listed if event["kind"] == kind]
 
 
-@contextmanager
-def filling(argosy: Server, instance: dict[str, Any]) -> Iterator[None]:
-    """A client that stores more than there is room for, and is refused or made to wait."""
+def begin_to_fill(argosy: Server, instance: dict[str, Any]) -> None:
+    """A client that stores more than there is room for, until it is refused; where it has to wait, it waits."""
     session = connected(argosy, instance, "ann", SECRET, place(argosy, instance).database or None)
 
     def store() -> None:
-        with suppress(Refused):
+        with suppress(Refused), session:
             for number in range(5000):
                 session.write(f"big-{number}", "x" * 50_000)
 
-    thread = threading.Thread(target=store, daemon=True)
-    thread.start()
-    yield
-    session.close()
+    threading.Thread(target=store, daemon=True).start()
 
 
 @pytest.fixture(params=["valkey", "postgresql", "mariadb"])
@@ -69,11 +65,9 @@ def test_it_is_blocked_until_it_is_larger(argosy: Server, demo: Client, instance
     agent = argosy.agent_pid(instance["id"])
     with writing(place(argosy, instance)) as writer:
         leave_room(argosy, instance, 4 * 2**20)
-        with filling(argosy, instance):
-            wait_until(
-                "it is blocked", lambda: show(demo, instance["id"])["operating_status"] == "BLOCKED", 60
-            )
-            wait_until("an event says so", lambda: events(demo, instance, "volume.full"))
+        begin_to_fill(argosy, instance)
+        wait_until("it is blocked", lambda: show(demo, instance["id"])["operating_status"] == "BLOCKED", 60)
+        wait_until("an event says so", lambda: events(demo, instance, "volume.full"))
         assert show(demo, instance["id"])["volume"]["used_percent"] > 95
         slow = instance["datastore"]["type"] == "mariadb"
         answer = demo.post(f"/instances/{instance['id']}/action", json={"resize": {"volume": 2}})
