@@ -47,5 +47,19 @@ def test_an_instance_tells_what_is_in_force_and_from_where(argosy: CommandLine, 
     argosy("configuration", "delete", "short")
 
 
+def test_an_administrator_narrows_hides_and_brings_back(argosy: CommandLine) -> None:
+    at = ("valkey", "8", "tcp-keepalive")
+    argosy("admin", "parameters", "set", *at, "--max", "900", "--min", "60", "--restart")
+    shown = argosy("parameters", "show", *at, "--json").json
+    assert (shown["min"], shown["max"], shown["restart_required"]) == (60, 900, True)
+    argosy("configuration", "create", "long", "tcp-keepalive=1000", "--datastore", "valkey", code=4)
+    argosy("admin", "parameters", "hide", *at)
+    argosy("parameters", "show", *at, code=3)
+    argosy("admin", "parameters", "hide", *at, code=2)
+    argosy("admin", "parameters", "set", *at, "--type", "integer", "--min", "0", "--max", "2147483647")
+    assert argosy("parameters", "show", *at, "--json").json["default"] == "300"
+    argosy("admin", "parameters", "set", "valkey", "8", "port", "--max", "1", "--min", "1", code=2)
+
+
 def test_what_argosy_sets_for_the_size_is_told(argosy: CommandLine, cache: str) -> None:
     assert re.search(r"^maxmemory +384mb$", argosy("parameters", "defaults", cache).out, re.MULTILINE)

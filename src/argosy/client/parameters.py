@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from argosy.client.errors import NotFound
 from argosy.client.models import EffectiveParameter, Parameter
 from argosy.client.session import Session
 
@@ -33,3 +34,52 @@ class Parameters:
 
 def _path(datastore: str, version: str) -> str:
     return f"/datastores/{quote(datastore, safe='')}/versions/{quote(version, safe='')}/parameters"
+
+
+class ManagedParameters:
+    """What an administrator says of a version's parameters instead of its server."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def set(
+        self,
+        datastore: str,
+        version: str,
+        name: str,
+        *,
+        kind: str | None = None,
+        restart_required: bool | None = None,
+        least: float | None = None,
+        most: float | None = None,
+    ) -> None:
+        """Change one, where None leaves things as they are, or add one that the server did not tell of."""
+        managed = self._path(datastore, version)
+        try:
+            shown = self._session.get(f"{managed}/{quote(name, safe='')}")
+        except NotFound:
+            shown = {}
+        asked = {
+            "name": shown.get("name", name),
+            "data_type": kind or shown.get("type", "string"),
+            "restart_required": shown.get("restart_required", False)
+            if restart_required is None
+            else restart_required,
+            "min_size": shown.get("min_size") if least is None else least,
+            "max_size": shown.get("max_size") if most is None else most,
+        }
+        body = {"configuration-parameter": {key: value for key, value in asked.items() if value is not None}}
+        if shown:
+            self._session.put(f"{managed}/{quote(shown['name'], safe='')}", body)
+        else:
+            self._session.post(managed, body)
+
+    def hide(self, datastore: str, version: str, name: str) -> None:
+        """Take one out of the list: no group can set it from then on."""
+        self._session.delete(f"{self._path(datastore, version)}/{quote(name, safe='')}")
+
+    def _path(self, datastore: str, version: str) -> str:
+        shown = self._session.get(
+            f"/datastores/{quote(datastore, safe='')}/versions/{quote(version, safe='')}"
+        )
+        return f"/mgmt/datastores/versions/{shown['version']['id']}/parameters"

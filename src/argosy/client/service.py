@@ -15,7 +15,7 @@ from argosy.client.databases import Databases, RootAccess, Users
 from argosy.client.history import Events, Operations
 from argosy.client.instances import Instances
 from argosy.client.management import DatastoreVersions, ManagedInstances
-from argosy.client.parameters import Parameters
+from argosy.client.parameters import ManagedParameters, Parameters
 from argosy.client.quotas import Quotas
 from argosy.client.session import Session
 
@@ -38,6 +38,7 @@ class Argosy:
         self.flavors = Flavors(self.session)
         self.images = Images(self.session)
         self.parameters = Parameters(self.session)
+        self.managed_parameters = ManagedParameters(self.session)
         self.accounts = Accounts(self.session)
         self.quotas = Quotas(self.session)
         self.managed_instances = ManagedInstances(self.session)
