@@ -279,6 +279,14 @@ def test_openstack_makes_a_version_that_serves_and_takes_it_away(live: Live) -> 
     assert instance["datastore"]["version"] == "8-fresh"
     with connected(live.server, instance, USER["name"], USER["password"]) as session:
         session.write("it", "serves")
+    # It is what it is like, so instances move to and fro.
+    openstack("database", "instance", "upgrade", instance["id"], "8")
+    live.server.wait_until_healthy(live.demo, instance["id"])
+    openstack("database", "instance", "upgrade", instance["id"], "8-fresh")
+    instance = live.server.wait_until_healthy(live.demo, instance["id"])
+    assert instance["datastore"]["version"] == "8-fresh"
+    with connected(live.server, instance, USER["name"], USER["password"]) as session:
+        assert session.read() == {"it": "serves"}
     openstack("datastore", "version", "set", version_id, "--disable")
     refused = live.server.command(
         "openstack", "datastore", "version", "delete", version_id, cloud="argosy-admin"
