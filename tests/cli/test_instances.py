@@ -166,3 +166,19 @@ def test_what_can_be_had_is_listed(argosy: CommandLine) -> None:
 
 def test_an_image_that_is_there_is_not_pulled_again(argosy: CommandLine, cache: str) -> None:
     assert "is there" in argosy("images", "pull", "valkey", "9").out
+
+
+def test_another_size_is_told_and_what_cannot_be_is_refused(argosy: CommandLine) -> None:
+    argosy("create", "sized", "--datastore", "valkey", "--volume-autogrow", "5")
+    assert "1 GB, " in argosy("show", "sized").out
+    assert "grows up to 5 GB" in argosy("show", "sized").out
+    grown = argosy("resize", "sized", "--volume", "2")
+    assert "sized has 2 GB now." in grown.out
+    assert re.search(r"^sized: \[1/2\] growing the volume", grown.err, re.MULTILINE)
+    resized = argosy("resize", "sized", "--flavor", "tiny", "--json").json
+    assert (resized["flavor_id"], resized["volume_gb"], resized["status"]) == ("1", 2, "ACTIVE")
+    assert "does not grow by itself" in argosy("resize", "sized", "--volume-autogrow", "off").out
+    assert argosy("show", "sized", "--json").json["autogrow_limit_gb"] is None
+    for wrong in ((), ("--volume", "1"), ("--volume", "3", "--flavor", "small"), ("--volume-autogrow", "x")):
+        argosy("resize", "sized", *wrong, code=2)
+    argosy("delete", "sized")

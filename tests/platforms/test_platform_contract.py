@@ -115,6 +115,14 @@ def test_a_volume_the_machine_cannot_hold_is_refused_with_the_numbers(site: Loca
         site.platform.volumes.create(site.new_id(), 900_000)
 
 
+def test_a_server_that_was_deleted_is_not_made_anew_by_telling_it_something(site: LocalSite) -> None:
+    server = site.build_and_wait()
+    site.destroy(server.instance_id)
+    with pytest.raises(PlatformError, match="has no server"):
+        site.platform.servers.replace(site.request(server.instance_id))
+    assert site.traces(server.instance_id) == []
+
+
 def test_a_volume_grows_under_a_server_that_goes_on(site: LocalSite) -> None:
     server = site.build_and_wait()
     pids = site.pids(server)

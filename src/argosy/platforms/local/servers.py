@@ -73,7 +73,10 @@ class LocalServers:
     def replace(self, request: ServerRequest) -> Server:
         place = self._home.place(request.instance_id)
         with place.held() as lock:
-            address = self._addresses.reserve(place)
+            address = place.reserved()
+            if address is None:
+                # As for an operation that was given up for the instance's deletion and is in its last step.
+                raise PlatformError(f"Instance {request.instance_id} has no server on this machine.")
             agent = self._agents.find(place)
             if agent is not None:
                 self._end(lambda: {agent.pid} if agent.alive else set(), timeout_s=5)
