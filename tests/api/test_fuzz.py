@@ -16,7 +16,7 @@ import pytest
 from tests.support.fuzz import Fuzz
 from tests.support.server import Client, Server, running, wait_until
 
-PER_ROUTE = int(os.environ.get("ARGOSY_FUZZ", "24"))
+PER_ROUTE = int(os.environ.get("ARGOSY_FUZZ", "20"))
 # Enough for the instances of the test, and a few that are made by what is sent.
 QUOTAS = {"ARGOSY_QUOTAS__INSTANCES": "4"}
 USER = {"name": "ann", "password": "Ann-secret-77", "databases": [{"name": "shop"}]}
@@ -102,6 +102,18 @@ BODIES: dict[tuple[str, str], list[Any]] = {
         {"resize": {"flavorRef": "1"}},
         {"resize": {"volume": {"size": 2}}},
         {"reset_status": {}},
+    ],
+    ("PUT", "/instances/{instance_id}"): [
+        {"instance": {"name": "another"}},
+        {"instance": {"access": {"is_public": False, "allowed_cidrs": ["127.0.0.0/8"]}}},
+        {"instance": {"access": {}}},
+        {"instance": {"datastore_version": "1"}},
+        {"instance": {"configuration": None}},
+    ],
+    ("POST", "/instances/{instance_id}/log"): [
+        {"name": "slow_query", "enable": 1},
+        {"name": "error", "publish": 1},
+        {"name": "error", "discard": 1},
     ],
     ("POST", "/mgmt/instances/{instance_id}/action"): [
         {"stop": {}},

@@ -19,9 +19,11 @@ import sqlalchemy as sa
 from argosy.catalog import datastores
 from argosy.domain.databases import Database, NewUser, UserId
 from argosy.domain.instance import Instance
-from argosy.domain.operations import RestartInstance
+from argosy.domain.operations import DeleteInstance, RestartInstance
 from argosy.engines.base import Databases, Users
 from argosy.metadata.store import Store, Transaction
+from argosy.taskmanager.parts import Retention
+from argosy.taskmanager.retention import forget_what_is_old
 from tests.api.conftest import FLAVORS, Api
 from tests.support.engines import Guest
 from tests.support.server import Client, running, wait_until
@@ -429,6 +431,47 @@ def test_lists_choose_by_kind_state_and_time(api: Api) -> None:
         "succeeded"
     }
     assert api.demo.get("/operations?state=failed&state=queued").json()["operations"] == []
+
+
+def test_instances_are_tagged_found_deleted_and_forgotten_alike_on_both_databases(api: Api) -> None:
+    ids = []
+    for number in range(3):
+        instance = Instance(
+            id=str(uuid.uuid4()),
+            project_id=api.demo.project_id,
+            name=f"tagged{number}",
+            datastore="valkey",
+            version="8",
+            flavor_id="2",
+            volume_gb=1,
+            created_at=datetime.now(UTC),
+            updated_at=datetime.now(UTC),
+            tags={"a/b.c": str(number), "team": 'it\'s "quoted"'},
+        )
+        with api.store.write() as tx:
+            tx.instances.add(instance)
+        ids.append(instance.id)
+
+    def listed(**query: Any) -> list[str]:
+        answer = api.demo.get("/instances", params=query)
+        assert answer.status_code == 200, answer.text
+        return [one["name"] for one in answer.json()["instances"]]
+
+    assert listed(tag="a/b.c=1") == ["tagged1"]
+    assert len(listed(tag=["a/b.c", 'team=it\'s "quoted"'])) == 3
+    changed = api.demo.patch(f"/instances/{ids[0]}/tags", json={"tags": {"team": None, "x": "1"}})
+    assert changed.json()["tags"] == {"a/b.c": "0", "x": "1"}
+    for instance_id in ids:
+        deletion = DeleteInstance(str(uuid.uuid4()), instance_id)
+        with api.store.write() as tx:
+            tx.operations.begin(tx.instances.get(instance_id), deletion, requested_by="demo")
+            tx.operations.bury(deletion.operation_id)
+            tx.operations.succeed(deletion.operation_id)
+    assert listed(deleted="true", tag="a/b.c") == ["tagged2", "tagged1", "tagged0"]
+    assert listed(deleted="true", tag="a/b.c", marker=ids[2], limit=1) == ["tagged1"]
+    forget_what_is_old(api.store, Retention(*[timedelta(seconds=-1)] * 3))
+    assert listed(deleted="true", tag="a/b.c") == []
+    assert api.demo.get("/operations?state=succeeded").json()["operations"] == []
 
 
 def test_a_server_that_stops_says_so_to_those_who_follow(api: Api) -> None:
