@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -221,17 +220,28 @@ def test_a_version_that_does_not_come_up_gives_way_to_the_one_before(argosy: Ser
 
 
 def test_an_agent_killed_in_the_middle_leaves_one_version_or_the_other(argosy: Server, demo: Client) -> None:
-    for turn in range(3):
-        instance = made(argosy, demo, "valkey", "8")
-        upgrade(demo, instance, "9")
-        time.sleep(turn * 0.4)
+    turns = [
+        ("valkey", "8", "9", "making"),
+        ("valkey", "8", "9", "starting"),
+        ("postgresql", "17", "18", "converting"),
+    ]
+    for datastore, old, new, moment in turns:
+        instance = made(argosy, demo, datastore, old)
+        upgrade(demo, instance, new)
+
+        def reached(instance: dict[str, Any] = instance, moment: str = moment) -> bool:
+            where = {"instance_id": instance["id"], "kind": "instance.upgrade"}
+            operation = demo.get("/operations", params=where).json()["operations"][0]
+            return moment in operation["doing"] or operation["state"] in {"succeeded", "failed"}
+
+        wait_until(f"it is {moment}", reached, 60, every_s=0.005)
         agent = argosy.agent_pid(instance["id"])
         if agent is not None:
             with suppress(ProcessLookupError):
                 os.kill(agent, signal.SIGKILL)
         operation = last(demo, instance, "instance.upgrade")
         shown = argosy.wait_until_healthy(demo, instance["id"])
-        assert shown["datastore"]["version"] == ("9" if operation["state"] == "succeeded" else "8")
+        assert shown["datastore"]["version"] == (new if operation["state"] == "succeeded" else old)
         with session(argosy, shown) as connection:
             assert connection.read() == {"kept": "all along"}
         take_away(argosy, demo, instance)

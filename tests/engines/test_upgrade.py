@@ -270,3 +270,27 @@ def broken(of: Software, program: Path, home: Path) -> Software:
     (bundle / program).write_text("#!/bin/sh\necho 'mariadb-upgrade: broken for the test' >&2\nexit 3\n")
     (bundle / program).chmod(0o755)
     return replace(of, bundle=bundle)
+
+
+@pairs([("postgresql/15", "postgresql/18")])
+def test_indexes_whose_order_a_library_decides_are_built_anew(moved: Moved) -> None:
+    def files() -> dict[str, int]:
+        with moved.engine.sessions.open("shop") as session:  # type: ignore[attr-defined]
+            rows = session.execute(
+                "SELECT relname, relfilenode FROM pg_class WHERE relname IN ('by_icu', 'by_c')"
+            ).fetchall()
+        return dict(rows)
+
+    with moved.engine.sessions.open("shop") as session:  # type: ignore[attr-defined]
+        session.execute("CREATE COLLATION public.german (provider = icu, locale = 'de')")
+        session.execute("CREATE TABLE public.words (word text COLLATE public.german, plain text)")
+        session.execute("CREATE INDEX by_icu ON public.words (word)")
+        session.execute("CREATE INDEX by_c ON public.words (plain)")
+    before = files()
+    moved.prepare()
+    moved.become(moved.to)
+    moved.start()
+    after = files()
+    assert after["by_icu"] != before["by_icu"]
+    assert after["by_c"] == before["by_c"]
+    moved.assert_everything_is_there()

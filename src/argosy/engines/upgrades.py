@@ -187,7 +187,10 @@ def served(host: Host) -> None:
     """The server is up: its data is the instance's, and what was before is not needed any more."""
     _note_version(host)
     marker = _read(host)
-    if marker is not None and marker.new == str(host.bundle) and marker.state is State.READY:
+    if marker is None:
+        return
+    # The older one may serve again, when whoever upgraded was stopped half way: then the copy is out of date.
+    if str(host.bundle) == marker.old or (str(host.bundle) == marker.new and marker.state is State.READY):
         _marker_file(host).unlink(missing_ok=True)
         _remove(area(host))
         _remove(previous(host))

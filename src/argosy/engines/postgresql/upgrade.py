@@ -27,6 +27,25 @@ _REGISTERED = (
 _ATTRIBUTE_VERSION = "pg_attver"
 
 
+_SORTED_ELSEWHERE = """
+SELECT n.nspname, c.relname
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'i' AND EXISTS (
+  SELECT FROM unnest(i.indcollation::oid[]) AS used (id) JOIN pg_collation k ON k.oid = used.id,
+    pg_database d
+  WHERE d.datname = current_database() AND (
+    k.collprovider = 'i'
+    OR k.collprovider = 'c' AND k.collcollate NOT IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8')
+    OR k.collprovider = 'd' AND (
+      d.datlocprovider = 'i'
+      OR d.datlocprovider = 'c' AND d.datcollate NOT IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8'))))
+"""
+_OTHER_RELEASE = """
+SELECT n.nspname, k.collname FROM pg_collation k JOIN pg_namespace n ON n.oid = k.collnamespace
+WHERE k.collversion <> pg_collation_actual_version(k.oid) AND k.collprovider <> 'd'
+"""
+
+
 class PostgresUpgrades(Upgrades, Engine):
     """A mixin of the whole engine, which brings all else."""
 
@@ -109,9 +128,17 @@ class PostgresUpgrades(Upgrades, Engine):
         shutil.rmtree(work, ignore_errors=True)
 
     def finish_conversion(self) -> None:
-        """Extensions, to what came with the new version."""
+        """Extensions, to what came with the new version; and indexes, to the order its libraries sort in.
+
+        ICU and libc have a release in each bundle, whose orders may differ; C and C.UTF-8 never do.
+        """
         for database in self._databases():
             with self.sessions.open(database) as session:
+                for schema, index in session.execute(_SORTED_ELSEWHERE).fetchall():
+                    run(session, "REINDEX INDEX {}.{}", str(schema), str(index))
+                for schema, name in session.execute(_OTHER_RELEASE).fetchall():
+                    run(session, "ALTER COLLATION {}.{} REFRESH VERSION", str(schema), str(name))
+                run(session, "ALTER DATABASE {} REFRESH COLLATION VERSION", database)
                 for (name,) in session.execute(
                     "SELECT name FROM pg_available_extensions"
                     " WHERE installed_version IS NOT NULL AND installed_version <> default_version"
