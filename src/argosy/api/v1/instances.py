@@ -267,12 +267,12 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     return {"instance": views.instance_detail(call, instance, datastore)}
 
 
-@router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 422, 501))
-@router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 415, 422, 501))
+@router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 413, 415, 422, 501))
+@router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 413, 415, 422, 501))
 def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
     """Rename, and one other change: who may connect, or the configuration group, which null or {} detaches.
 
-    Or move it to another version, by its name or id, with `datastore_version`. The other changes Trove knows are refused by name until they are here.
+    Or up to which size its volume grows by itself, `{"volume": {"autogrow_limit": 50}}`, null for not at all. Or move it to another version, by its name or id, with `datastore_version`. The other changes Trove knows are refused by name until they are here.
     """
     call.allow("instance:update")
     check_instance_id(instance_id)
