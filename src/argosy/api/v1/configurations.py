@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import Field, StrictStr, StringConstraints
@@ -28,6 +30,7 @@ router = resource("configuration groups")
 
 _ONE = "/configurations/{configuration_id}"
 _AT_ONCE = 200  # instances read at once
+_MOMENT_S, _LOOK_EVERY_S, _WAITED_FOR = 3.0, 0.03, 20
 _UNTOUCHED = {Outcome.APPLIED, Outcome.RESTART_REQUIRED, Outcome.APPLYING}
 
 Note = Annotated[StrictStr, StringConstraints(max_length=LONGEST_NOTE)]
@@ -161,6 +164,8 @@ def replace_configuration(call: Asked, configuration_id: str, body: ReplacedGrou
         tx.configurations.describe(group.id, name=asked.name, description=asked.description)
         values = replaced(tx, group, asked.values)
         revise(call, tx, group, values, Author(call.caller.user_name, asked.note))
+        busy = being_applied(tx, group.id)
+    give_time(call, busy)
 
 
 @router.patch(_ONE, responses=faults(400, 404, 413, 415, 422))
@@ -175,6 +180,8 @@ def change_configuration(call: Asked, configuration_id: str, body: ChangedGroupB
         group = find(tx, configuration_id, hold=True)
         values = changed(tx, group, body.configuration)
         revise(call, tx, group, values, Author(call.caller.user_name, body.configuration.note))
+        busy = being_applied(tx, group.id)
+    give_time(call, busy)
 
 
 @router.delete(_ONE, status_code=202, responses=faults(400, 404))
@@ -318,6 +325,26 @@ def revise(
         if configuration.outcome(instance) not in _UNTOUCHED and instance.can_be_configured_now(call.now):
             _apply(call, tx, instance, revised)
     return revised
+
+
+def give_time(call: Call, instance_ids: Sequence[str]) -> None:
+    """Wait a moment until the group is applied to these.
+
+    Trove answers when it is, and its clients go on at once: they restart the instance, or look at the value.
+    Whoever needs longer is answered all the same, as 202 says.
+    """
+    deadline = time.monotonic() + _MOMENT_S
+    left = list(instance_ids)
+    while left and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+        with call.read() as tx:
+            left = [one for one in left if tx.instances.get(one).operation_kind == ApplyConfiguration.kind]
+
+
+def being_applied(tx: Transaction, group_id: str) -> list[str]:
+    """The first instances to which a group is being applied now."""
+    busy = (one.id for one in followers(tx, group_id) if one.operation_kind == ApplyConfiguration.kind)
+    return list(islice(busy, _WAITED_FOR))
 
 
 def followers(tx: Transaction, group_id: str) -> Iterator[Instance]:

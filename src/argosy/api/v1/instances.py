@@ -24,7 +24,7 @@ from argosy.api.v1.bodies import (
     TlsBody,
     UserBody,
 )
-from argosy.api.v1.configurations import attach, detach, group_for
+from argosy.api.v1.configurations import attach, detach, give_time, group_for
 from argosy.api.v1.datastores import find_datastore
 from argosy.api.v1.resizing import check_volume_size
 from argosy.api.v1.upgrading import upgrade
@@ -298,6 +298,8 @@ def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
             detach(call, tx, instance)
         if body.instance.volume is not None:
             _set_autogrow_limit(call, tx, instance, body.instance.volume.autogrow_limit)
+    if "configuration" in asked or not asked:
+        give_time(call, [instance_id])
 
 
 @router.delete("/instances/{instance_id}", status_code=202, responses=faults(404, 422))
