@@ -157,3 +157,27 @@ def test_the_command_line_changes_who_may_connect(
     pem = said_by(argosy, "argosy ca")
     assert pem == (argosy.home / "database-ca.crt").read_text()
     assert demo.get("/certificate-authority", headers={"Accept": "text/plain"}).text == pem
+
+
+def test_an_administrator_changes_the_password_of_the_management_account(
+    argosy: Server, demo: Client, valkey: dict[str, Any], mariadb: dict[str, Any]
+) -> None:
+    for instance in (valkey, mariadb):
+        file = argosy.home / "instances" / instance["id"] / "etc" / "os_admin.password"
+        before, server = file.read_text(), argosy.server_pid(instance["id"])
+        told = argosy.command("argosy", "admin", "rotate", instance["id"], cloud="argosy-admin")
+        assert told.returncode == 0, told.stderr
+        assert file.read_text() != before
+        assert argosy.server_pid(instance["id"]) == server
+        assert demo.get(f"/instances/{instance['id']}/users").status_code == 200
+    refused = demo.post(f"/mgmt/instances/{valkey['id']}/action", json={"rotate_password": {}})
+    assert refused.status_code == 401
+
+
+def test_an_account_without_a_password_is_not_given_one(argosy: Server, demo: Client) -> None:
+    instance = argosy.create(demo, "peered", "postgresql")
+    told = argosy.command("argosy", "admin", "rotate", instance["id"], cloud="argosy-admin")
+    assert told.returncode != 0
+    assert "has no password to change" in told.stderr
+    demo.delete(f"/instances/{instance['id']}")
+    argosy.wait_until_gone(demo, instance["id"])

@@ -30,6 +30,7 @@ from argosy.engines.base import (
     Engine,
     Guarded,
     RootAccess,
+    RotatesPassword,
     Upgrades,
     Users,
 )
@@ -87,6 +88,7 @@ class Calls:
                 (messages.FinishUpgrade, self.finish_upgrade),
                 (messages.UpdateAccess, self.update_access),
                 (messages.TellGuard, self.tell_guard),
+                (messages.RotatePassword, self.rotate_password),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
                 (messages.ShowDefaultSettings, self.show_default_settings),
                 (messages.Ping, self.ping),
@@ -280,6 +282,13 @@ class Calls:
                 with suppress(ArgosyError):
                     engine.guard()
                 raise
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def rotate_password(self, call: messages.RotatePassword) -> messages.JobState:
+        def work(say: Say) -> None:
+            say("giving the management account another password")
+            self._capable(RotatesPassword).rotate_password()
 
         return self._jobs.run(call.job_id, work, call.wait_s)
 

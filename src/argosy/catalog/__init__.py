@@ -105,6 +105,7 @@ def _datastore(stored: dict[str, Any]) -> Datastore:
         user_names=_rule(names.get("user")),
         passwords=_rule(names.get("password")),
         user_hosts=stored.get("user_hosts", False),
+        management_password=stored.get("management_password", True),
         root_name=stored.get("root_name", "root"),
         guarantees=tuple(stored.get("guarantees", [])),
         manager=stored["name"],

@@ -23,6 +23,7 @@ def add_to(group: typer.Typer) -> None:
         ("reboot", reboot, "argosy admin reboot shop"),
         ("rebuild", rebuild, "argosy admin rebuild shop"),
         ("renew-agent", renew_agent, "argosy admin renew-agent shop"),
+        ("rotate", rotate, "argosy admin rotate shop"),
         ("reset", reset, "argosy admin reset shop"),
         ("root-history", root_history, "argosy admin root-history shop"),
         ("diagnostics", diagnostics, "argosy admin diagnostics shop"),
@@ -117,6 +118,14 @@ def renew_agent(call: Call, name: Name, wait: Wait = True, timeout: Timeout = No
     instance = call.argosy.managed_instances.find(name)
     call.argosy.managed_instances.renew_agent(instance.id)
     return _tell(call, instance, "Renewing the agent of", "has a new agent", wait=wait, timeout_s=timeout)
+
+
+def rotate(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
+    """Give the account by which an instance's agent manages its database server another password."""
+    instance = call.argosy.managed_instances.find(name)
+    call.argosy.managed_instances.act(instance.id, "rotate_password")
+    word = "has another management password"
+    return _tell(call, instance, "Changing the management password of", word, wait=wait, timeout_s=timeout)
 
 
 def reset(call: Call, name: Name) -> int:

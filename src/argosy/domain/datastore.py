@@ -130,6 +130,7 @@ class Datastore:
     """What a user picks. `engine` is the package under `engines/` that drives it.
 
     `manager` is the datastore of the catalog it is, or was made like. `default_version` is empty when none is.
+    `management_password` says whether the agent's own account has one.
     One that was removed is known for the instances there once were.
     """
 
@@ -144,6 +145,7 @@ class Datastore:
     user_names: NameRule | None = None
     passwords: NameRule | None = None
     user_hosts: bool = False
+    management_password: bool = True
     root_name: str = "root"
     guarantees: tuple[str, ...] = field(default=())
     manager: str = ""

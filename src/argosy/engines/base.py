@@ -196,6 +196,17 @@ class Upgrades(Protocol):
 
 
 @runtime_checkable
+class RotatesPassword(Protocol):
+    """The agent's own account has a password."""
+
+    def rotate_password(self) -> None:
+        """Give it another one. The old one holds until the new one has worked.
+
+        Whenever the agent dies meanwhile, the one it has kept holds.
+        """
+
+
+@runtime_checkable
 class Guarded(Protocol):
     """Keeps clients out by where they come from, and may insist on TLS, as its owner chose (see `choices.py`)."""
 

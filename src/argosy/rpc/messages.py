@@ -278,6 +278,12 @@ class UpdateAccess(Job):
     former_tls: bool = False
 
 
+class RotatePassword(Job):
+    """Give the agent's account in the database server another password."""
+
+    method: ClassVar[str] = "jobs.rotate_password"
+
+
 class Restart(Job):
     """Stop the database server cleanly and start it."""
 

@@ -17,7 +17,13 @@ from argosy.api.v1.actions import release, stop
 from argosy.api.v1.bodies import NAME_MAX, Body
 from argosy.domain.errors import InstanceBusy, Invalid, Unsupported
 from argosy.domain.instance import Instance
-from argosy.domain.operations import InstanceRequest, RebootInstance, RebuildInstance, RenewAgent
+from argosy.domain.operations import (
+    InstanceRequest,
+    RebootInstance,
+    RebuildInstance,
+    RenewAgent,
+    RotatePassword,
+)
 from argosy.metadata.store import Transaction
 from argosy.rpc import messages
 
@@ -81,7 +87,10 @@ def show_root_history(call: Asked, instance_id: str) -> dict[str, Any]:
 
 @router.post(_INSTANCE + "/action", status_code=202, responses=faults(400, 401, 404, 415, 422, 501))
 def act_as_administrator(call: Asked, instance_id: str, body: dict[str, Any]) -> None:
-    """Exactly one of `stop`, `reboot`, `rebuild`, `migrate` and `reset-task-status`, which ends whatever holds the instance."""
+    """Exactly one of `stop`, `reboot`, `rebuild`, `migrate`, `rotate_password` and `reset-task-status`.
+
+    The last ends whatever holds the instance.
+    """
     call.allow_management("mgmt:instance:action")
     if len(body) != 1:
         raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")
@@ -198,6 +207,17 @@ def _migrate(call: Call, instance_id: str, details: dict[str, Any]) -> None:
     raise Unsupported("This platform is one machine: there is no other to migrate an instance to.")
 
 
+def _rotate_password(call: Call, instance_id: str, _details: dict[str, Any]) -> None:
+    """Of the agent's own account in the database server. Trove has no such action."""
+    datastore = call.datastore_of(call.instance(instance_id))
+    if not datastore.management_password:
+        raise Unsupported(
+            f"The management account of {datastore.title} has no password to change: its agent alone is let in, "
+            "by the Unix socket, and by who it is."
+        )
+    _begin(call, instance_id, RotatePassword)
+
+
 def _reset_task(call: Call, instance_id: str, _details: dict[str, Any]) -> None:
     release(call, instance_id, forget_report=False)
 
@@ -207,6 +227,7 @@ _ACTIONS: dict[str, Callable[[Call, str, dict[str, Any]], None]] = {
     "reboot": _reboot,
     "rebuild": _rebuild,
     "migrate": _migrate,
+    "rotate_password": _rotate_password,
     "reset-task-status": _reset_task,
 }
 

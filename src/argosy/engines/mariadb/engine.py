@@ -8,7 +8,7 @@ import threading
 import time
 
 from argosy.domain.errors import ArgosyError, EngineError, EngineNotReady
-from argosy.engines.base import Access, Databases, Engine, Health, RootAccess, Users
+from argosy.engines.base import Access, Databases, Engine, Health, RootAccess, RotatesPassword, Users
 from argosy.engines.host import Host
 from argosy.engines.mariadb import configuration, data_directory
 from argosy.engines.mariadb.access import MariaDbAccess
@@ -42,6 +42,7 @@ class MariaDbEngine(
     Users,
     Access,
     RootAccess,
+    RotatesPassword,
 ):
     """One MariaDB server in one data directory; see `management.py` for the agent's way in."""
 
@@ -100,6 +101,9 @@ class MariaDbEngine(
 
     def used_bytes(self) -> int:
         return data_directory.used_bytes(self.host)
+
+    def rotate_password(self) -> None:
+        self.management.rotate()
 
     def _start(self) -> None:
         if self.server.pid is None:

@@ -30,6 +30,7 @@ from argosy.engines.mariadb import configuration, sql
 ADMIN = "os_admin"
 
 _PATIENCE_S = 60.0
+_PROOF_S = 10.0
 
 # Numbers are named in the server's manual, MariaDB Error Code Reference.
 _TOO_MANY_CONNECTIONS = 1040
@@ -184,6 +185,22 @@ class Management:
         else:
             with contextlib.closing(Session(self._host, self.password(), timeout_s)) as session:
                 yield session
+
+    def rotate(self) -> None:
+        """Another password for the account. See RotatesPassword."""
+        with self.session() as session:
+            new = secrets.token_urlsafe(32)
+            old_way, new_way = sql.authentication(self.password()), sql.authentication(new)
+            self._account = None  # whatever happens from here on, its next use makes it as the file has it
+            session.run("SET SESSION sql_log_bin = 0")
+            session.run(
+                f"ALTER USER {ADMIN}@localhost {old_way} OR {new_way.removeprefix('IDENTIFIED VIA ')}"
+            )
+            session.run("SET SESSION sql_log_bin = 1")
+            with contextlib.closing(Session(self._host, new, _PROOF_S)) as proof:
+                proof.run("SELECT 1")
+            self._host.write_file(self._password_file, new + "\n", as_agent=True)
+            self._mend(session)
 
     def close(self) -> None:
         """Let go of the kept connection."""

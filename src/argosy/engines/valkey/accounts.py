@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from argosy.domain.errors import EngineError, UserNotFound
@@ -110,6 +110,18 @@ class Accounts:
     def disable_root(self) -> None:
         with self._lock:
             self._change([_set(ROOT, "reset")], end_sessions_of=[ROOT])
+
+    def rotate_own(self, prove: Callable[[str], None]) -> None:
+        """Another password for the management account; `prove` raises when it does not work. See RotatesPassword."""
+        with self._lock:
+            new = secrets.token_urlsafe(32)
+            try:
+                self._change([_set(ADMIN, hashed(new))])
+                prove(new)
+                self._host.write_file(self._password_file, new, as_agent=True)
+            finally:
+                kept = self._own_password()
+                self._change([_set(ADMIN, "resetpass", hashed(kept))])
 
     def _own_password(self) -> str:
         """The management account's, in a file that only the agent can read."""

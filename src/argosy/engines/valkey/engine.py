@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from argosy.domain.databases import ANY_HOST, NewUser, User, UserChange, UserId
 from argosy.domain.errors import EngineError, EngineNotReady, Invalid, UserExists, UserNotFound
-from argosy.engines.base import ChecksSize, Engine, Health, RootAccess, Users
+from argosy.engines.base import ChecksSize, Engine, Health, RootAccess, RotatesPassword, Users
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
 from argosy.engines.process import ServerProcess
@@ -28,7 +28,7 @@ _SILENCE_S = 30
 _STOP_S = 60
 
 
-class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess, ChecksSize):
+class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess, RotatesPassword, ChecksSize):
     """Drives one server through its Unix socket.
 
     The ACL file lies in the data directory: users are data, they move and are kept with it.
@@ -211,6 +211,13 @@ class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess, Check
 
     def disable_root(self) -> None:
         self._accounts.disable_root()
+
+    def rotate_password(self) -> None:
+        def prove(password: str) -> None:
+            with contextlib.closing(Client(self._socket, ADMIN, lambda: password, timeout_s=10)) as proof:
+                proof.call("PING")
+
+        self._accounts.rotate_own(prove)
 
 
 def _check(name: str, host: str) -> None:

@@ -21,6 +21,7 @@ from argosy.domain.operations import (
     RehearseUpgrade,
     Request,
     ResizeFlavor,
+    RotatePassword,
     StartInstance,
     StopInstance,
     UpdateAccess,
@@ -92,6 +93,10 @@ def update_access(asked: UpdateAccess, address: str, wanted: Rules, former: Rule
         return _update_access(asked, address, wanted, former)
 
     _finish(step, asked, address)
+
+
+def rotate_password(asked: RotatePassword, address: str) -> None:
+    _finish(_rotate_password, asked, address)
 
 
 def wait_until_it_answers(asked: InstanceRequest, address: str) -> None:
@@ -218,6 +223,11 @@ def _update_access(asked: UpdateAccess, address: str, wanted: Rules, former: Rul
             former_tls=former.require_tls,
         ),
     )
+
+
+@DBOS.step(name="guest.rotate_password")
+def _rotate_password(asked: RotatePassword, address: str) -> JobState:
+    return _run(asked, address, messages.RotatePassword(job_id=asked.operation_id, wait_s=WAIT_S))
 
 
 @DBOS.step(name="guest.note_guard")
