@@ -161,6 +161,7 @@ VALID: dict[tuple[str, str], Any] = {
     },
     ("PUT", "/instances/{instance_id}/users/{user}/databases"): {"databases": [{"name": "shop"}]},
     ("POST", "/instances/{instance_id}/root"): {"password": "secret"},
+    ("POST", "/instances/{instance_id}/log"): {"name": "general", "publish": 1, "enable": 0, "discard": 1},
     ("POST", "/images"): {"image": {"datastore": "redis", "version": "7"}},
     ("POST", "/mgmt/instances/{instance_id}/action"): {"reset-task-status": {}},
     ("POST", "/mgmt/instances/{instance_id}/upgrade"): {

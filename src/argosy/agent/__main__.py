@@ -17,6 +17,7 @@ from pathlib import Path
 from argosy import engines, marks
 from argosy.agent.calls import Calls, application
 from argosy.agent.log import set_up
+from argosy.agent.logs import LogFiles
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
 from argosy.agent.volume import VolumeWatch, usage
@@ -101,6 +102,7 @@ def serve(config: GuestConfig) -> None:
     host.make_directory(host.logs, 0o750)
     upgrades.settle(host)
     engine = engine_for(config.engine, host)
+    logs = LogFiles(engine)
     conductor = ConductorClient(config.conductor_url, client_context(*identity))
     reporter = Reporter(conductor, lambda: describe(config, engine, supervisor))
     watch = VolumeWatch(host.data.parent, record=reporter.record, soon=reporter.soon)
@@ -112,7 +114,7 @@ def serve(config: GuestConfig) -> None:
         besides=watch.look,
     )
     server = TlsServer(
-        application(Calls(engine, supervisor, reporter)),
+        application(Calls(engine, supervisor, reporter, logs)),
         config.address,
         config.rpc_port,
         server_context(*identity),
@@ -122,9 +124,10 @@ def serve(config: GuestConfig) -> None:
         signal.signal(number, lambda *_: ended.set())
     server.start()
     log.info("agent serves", extra={"instance_id": config.instance_id, "address": config.address})
-    for loop in (supervisor.run, reporter.run):
+    for loop in (supervisor.run, reporter.run, logs.run):
         threading.Thread(target=loop, name=loop.__qualname__, daemon=True).start()
     ended.wait()
+    logs.end()
     supervisor.end()
     reporter.end()
     server.stop()

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 import argosy
 from argosy.agent.diagnostics import figures_of, own_figures
 from argosy.agent.jobs import Jobs, Say
+from argosy.agent.logs import LogFiles
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor, Wanted
 from argosy.agent.volume import out_of_room
@@ -54,7 +55,8 @@ NOTHING = Nothing()
 class Calls:
     """What the control plane may ask of this guest."""
 
-    def __init__(self, engine: Engine, supervisor: Supervisor, reporter: Reporter) -> None:
+    def __init__(self, engine: Engine, supervisor: Supervisor, reporter: Reporter, logs: LogFiles) -> None:
+        self._logs = logs
         self._engine = engine
         self._supervisor = supervisor
         self._reporter = reporter
@@ -91,6 +93,9 @@ class Calls:
                 (messages.RotatePassword, self.rotate_password),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
                 (messages.ShowDefaultSettings, self.show_default_settings),
+                (messages.ListLogs, self.list_logs),
+                (messages.ReadLog, self.read_log),
+                (messages.SwitchLog, self.switch_log),
                 (messages.Ping, self.ping),
                 (messages.Look, self.look),
                 (messages.Diagnose, self.diagnose),
@@ -344,6 +349,17 @@ class Calls:
         host = self._engine.host
         chosen = replace(choices.read(host), allowed_cidrs=allowed_cidrs, require_tls=require_tls)
         choices.write(host, chosen)
+
+    def list_logs(self, _call: messages.ListLogs) -> messages.LogList:
+        return messages.LogList(logs=tuple(self._logs.every()))
+
+    def read_log(self, call: messages.ReadLog) -> messages.LogPart:
+        return self._logs.read(call.name, call.position, call.last, call.limit)
+
+    def switch_log(self, call: messages.SwitchLog) -> Nothing:
+        self._logs.switch(call.name, on=call.on)
+        self._reporter.soon()
+        return NOTHING
 
     def ping(self, _call: messages.Ping) -> Nothing:
         return NOTHING

@@ -16,6 +16,7 @@ import argosy
 from argosy.api import faults
 from argosy.api.extensions import certificates, events, images, operations, protection, tags, upgrades
 from argosy.api.extensions import configurations as configuration_histories
+from argosy.api.extensions import logs as log_lines
 from argosy.api.identity.routes import identity_router
 from argosy.api.objectstore.app import ObjectStoreApi
 from argosy.api.parts import Parts
@@ -30,6 +31,7 @@ from argosy.api.v1 import (
     instances,
     later,
     limits,
+    logs,
     management,
     parameters,
     quotas,
@@ -45,6 +47,8 @@ RESOURCES = (
     databases,
     users,
     root,
+    logs,
+    log_lines,
     parameters,  # before datastores, where /datastores/versions/… would be taken for a datastore's
     datastores,
     flavors,

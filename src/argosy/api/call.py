@@ -149,7 +149,7 @@ class Call:
         asked = self.asks("limit")
         if asked is None:
             return PAGE
-        return min(_number(asked, "limit", least=1), at_most)
+        return min(number(asked, "limit", least=1), at_most)
 
     @property
     def marker(self) -> str | None:
@@ -160,7 +160,7 @@ class Call:
     def offset(self) -> int:
         """The marker of lists that are paged by number. Raises Invalid unless it is a number."""
         asked = self.marker
-        return 0 if asked is None else _number(asked, "marker", least=0)
+        return 0 if asked is None else number(asked, "marker", least=0)
 
     def next_link(self, marker: str) -> list[dict[str, str]]:
         """What a list carries when there is more: the same request with the marker moved."""
@@ -199,7 +199,7 @@ def check_instance_id(instance_id: str) -> None:
         raise InstanceNotFound(instance_id=instance_id[:255])
 
 
-def _number(text: str, what: str, *, least: int) -> int:
+def number(text: str, what: str, *, least: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < least:
         raise Invalid(f"Validation error: {what} must be a whole number from {least} up.")
     return min(int(text), _BIGGEST_PLACE)

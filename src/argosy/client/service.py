@@ -14,6 +14,7 @@ from argosy.client.configurations import Configurations
 from argosy.client.databases import Databases, RootAccess, Users
 from argosy.client.history import Events, Operations
 from argosy.client.instances import Instances
+from argosy.client.logs import Logs
 from argosy.client.management import DatastoreVersions, ManagedInstances
 from argosy.client.parameters import ManagedParameters, Parameters
 from argosy.client.quotas import Quotas
@@ -32,6 +33,7 @@ class Argosy:
         self.databases = Databases(self.session)
         self.users = Users(self.session)
         self.root = RootAccess(self.session)
+        self.logs = Logs(self.session)
         self.operations = Operations(self.session)
         self.events = Events(self.session)
         self.datastores = Datastores(self.session)

@@ -147,6 +147,7 @@ class Datastore:
     user_hosts: bool = False
     management_password: bool = True
     root_name: str = "root"
+    logs: tuple[str, ...] = ()
     guarantees: tuple[str, ...] = field(default=())
     manager: str = ""
     removed: bool = False

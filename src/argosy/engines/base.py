@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from argosy.domain.databases import Database, NewUser, User, UserChange, UserId
 from argosy.domain.parameters import Effective, Parameter
 from argosy.engines.host import Host
 from argosy.engines.process import ServerProcess
+
+if TYPE_CHECKING:
+    from argosy.engines.logs import Log
 
 
 class Health(StrEnum):
@@ -118,6 +121,17 @@ class RootAccess(Protocol):
 
     def disable_root(self) -> None:
         """Ends root's sessions; what root owned stays. Already disabled is left alone."""
+
+
+@runtime_checkable
+class Logs(Protocol):
+    """Writes logs, of which some are its owner's to switch on and off; see `logs.py`."""
+
+    def logs(self) -> Sequence[Log]:
+        """As they are now; the agent reads and rotates their files."""
+
+    def switch_log(self, name: str, *, on: bool) -> None:
+        """At once, and from now on. Raises Invalid when the configuration group says otherwise."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from argosy.metadata.flavors import Flavors
 from argosy.metadata.idempotency import IdempotentRequests
 from argosy.metadata.images import Images
 from argosy.metadata.instances import Instances
+from argosy.metadata.logs import Logs
 from argosy.metadata.operations import Operations
 from argosy.metadata.parameters import Parameters
 from argosy.metadata.queue import Queue
@@ -36,6 +37,7 @@ class Transaction:
         self.idempotent_requests = IdempotentRequests(connection, project_id)
         self.images = Images(connection)
         self.instances = Instances(connection, project_id)
+        self.logs = Logs(connection)
         self.operations = Operations(connection, project_id, queue, self.events)
         self.parameters = Parameters(connection)
         self.quotas = Quotas(connection, limits)

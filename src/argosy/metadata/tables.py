@@ -258,15 +258,21 @@ datastore_versions = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-# How much of each log of an instance is in the object store.
+# How much of each log of an instance is in the object store, in the account of the project that published it.
+# `writing` is the object that is being written, `claimant` who writes.
 instance_logs = Table(
     "instance_logs",
     metadata,
     Column("instance_id", String(36), primary_key=True),
+    Column("account", String(64), primary_key=True),
     Column("name", String(64), primary_key=True),
-    Column("published_bytes", BigInteger, nullable=False),
-    Column("first_line_digest", String(64)),
+    Column("begins", BigInteger, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+    Column("rotated", BigInteger, nullable=False),
+    Column("parts", Integer, nullable=False),
     Column("container", String(255), nullable=False),
     Column("prefix", String(255), nullable=False),
-    Column("published_at", UtcDateTime, nullable=False),
+    Column("writing", String(255)),
+    Column("claimant", String(36)),
+    Column("claimed_at", UtcDateTime),
 )

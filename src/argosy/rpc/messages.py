@@ -225,6 +225,57 @@ class TellHardware(Call[Hardware]):
     reply: ClassVar[type[Message]] = Hardware
 
 
+class Log(Message):
+    """A log of the guest's; positions count the bytes ever written to it (domain.logs.GuestLog)."""
+
+    name: str
+    is_on: bool
+    waits: bool
+    begins: int
+    ends: int
+    rotated: int
+    digest: str
+    file: str
+
+
+class LogList(Message):
+    logs: tuple[Log, ...]
+
+
+class LogPart(Message):
+    """Whole lines from `position` up to `next`; `missed` when what was asked for is not there any more."""
+
+    text: str
+    position: int
+    next: int
+    missed: bool
+    log: Log
+
+
+class ListLogs(Call[LogList]):
+    method: ClassVar[str] = "logs.list"
+    reply: ClassVar[type[Message]] = LogList
+
+
+class ReadLog(Call[LogPart]):
+    """From a position, or without one the last `last` lines; at most `limit` bytes of the file at a time."""
+
+    method: ClassVar[str] = "logs.read"
+    reply: ClassVar[type[Message]] = LogPart
+    name: str
+    position: int | None = None
+    last: int = 0
+    limit: int = 1_000_000
+
+
+class SwitchLog(Call[Nothing]):
+    """Also for a server that is stopped: it takes the switch when it starts."""
+
+    method: ClassVar[str] = "logs.switch"
+    name: str
+    on: bool
+
+
 class Phase(StrEnum):
     """How a job is. UNREACHABLE is the caller's word for an agent that did not answer."""
 

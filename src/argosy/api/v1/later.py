@@ -12,7 +12,6 @@ router = resource("not yet")
 
 _OF_AN_INSTANCE = {
     "/backups": (["GET"], "instance:backups", "Backups are"),
-    "/log": (["GET", "POST"], "instance:guest_log_list", "Reading the logs of an instance is"),
     "/ssl": (["GET", "POST"], "instance:extension:ssl:show", "Choosing certificates is"),
     "/modules": (["GET", "POST"], "instance:module_list", "Modules are"),
     "/modules/{module_id}": (["DELETE"], "instance:module_remove", "Modules are"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -663,3 +663,56 @@ class BegunRehearsal(BaseModel):
 
 class Rehearsal(BaseModel):
     rehearsal: BegunRehearsal
+
+
+class Log(BaseModel):
+    """A log of an instance; `published` and `pending` in bytes, "None" for what is not there yet."""
+
+    name: str
+    type: Literal["USER", "SYS"]
+    status: str
+    published: int
+    pending: int
+    container: str
+    prefix: str
+    metafile: str
+
+
+class Logs(BaseModel):
+    logs: list[Log]
+
+
+class ShownLog(BaseModel):
+    log: Log
+
+
+class LinesOfLog(BaseModel):
+    text: str
+    position: int
+    next: int
+    end: int
+    missed: bool
+
+
+class LogLines(BaseModel):
+    lines: LinesOfLog
+
+
+OF_A_LOG = {
+    "parameters": [
+        {
+            "name": "position",
+            "in": "query",
+            "required": False,
+            "description": "where to go on, by an earlier answer's `next`",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        {
+            "name": "lines",
+            "in": "query",
+            "required": False,
+            "description": "without a position: so many of the last lines, 100 unless said otherwise",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+    ]
+}

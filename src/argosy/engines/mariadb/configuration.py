@@ -55,6 +55,14 @@ def plugins(host: Host) -> Path:
     return host.bundle / "usr/lib/mysql/plugin"
 
 
+def has_audit(host: Host) -> bool:
+    return (plugins(host) / "server_audit.so").exists()
+
+
+def audit_log(host: Host) -> Path:
+    return host.logs / "audit.log"
+
+
 def server_id(host: Host) -> int:
     """A number of this instance's own, the same at every start (replication refuses two servers with one)."""
     return int.from_bytes(hashlib.sha256(host.instance_id.encode()).digest()[:4]) or 1
@@ -70,7 +78,7 @@ def layers(host: Host) -> Layers:
     chosen = choices.read(host)
     return Layers(
         flavor=defaults(host.memory_mb, host.vcpus),
-        logs=logs(host, chosen.logs),
+        logs=logs(chosen.logs),
         group=chosen.parameters,
         owned=owned(host),
     )
@@ -110,9 +118,17 @@ def defaults(memory_mb: int, vcpus: int) -> dict[str, str]:
     }
 
 
-def logs(host: Host, switched_on: Sequence[str]) -> dict[str, str]:  # noqa: ARG001 - the next to come
+def logs(switched_on: Sequence[str]) -> dict[str, str]:
     """Settings of the logs that are switched on."""
-    return {}
+    settings: dict[str, str] = {}
+    if "general" in switched_on:
+        settings["general_log"] = "ON"
+    if "slow_query" in switched_on:
+        settings |= {"slow_query_log": "ON", "long_query_time": "1"}
+    if "audit" in switched_on:
+        # Who connects, and who changes tables and rights; all else is what the general log is for.
+        settings |= {"server_audit_logging": "ON", "server_audit_events": "CONNECT,QUERY_DDL,QUERY_DCL"}
+    return settings
 
 
 def owned(host: Host) -> dict[str, str]:
@@ -123,13 +139,15 @@ def owned(host: Host) -> dict[str, str]:
         "character_sets_dir": share(host) / "charsets",
         "plugin_dir": plugins(host),
         # Tells which session holds which database's tables: see sessions.py.
-        "plugin_load_add": "metadata_lock_info",
+        # The audit log can be switched on at any time only where its plugin is loaded.
+        "plugin_load_add": "metadata_lock_info;server_audit" if has_audit(host) else "metadata_lock_info",
         "datadir": host.data,
         "socket": socket(host),
         "pid_file": host.run / "mariadb.pid",
         "tmpdir": temporary(host),
         "secure_file_priv": exchange(host),
         "init_file": init_file(host),
+        "log_output": "FILE",
         "general_log_file": host.logs / "general.log",
         "slow_query_log_file": host.logs / "slow.log",
         "bind_address": host.address,
@@ -156,6 +174,14 @@ def owned(host: Host) -> dict[str, str]:
         # The binary log is others' to read, and goes on where the server before left it.
         settings = {name: value for name, value in settings.items() if not name.startswith("log_bin")}
         settings |= {"skip_networking": "ON", "log_slave_updates": "OFF"}
+    if has_audit(host):
+        settings |= {
+            "server_audit_file_path": audit_log(host),
+            "server_audit_output_type": "file",
+            # The agent rotates it, as all logs.
+            "server_audit_file_rotations": 0,
+            "server_audit_excl_users": "os_admin",
+        }
     if host.tls is None:
         # Without it 11.4 and later make themselves a key and certificate at every start, which takes a second.
         settings["skip_ssl"] = "ON"
@@ -173,8 +199,13 @@ def text(all_layers: Layers) -> str:
     """The whole file."""
     settings = {**all_layers.settable, **all_layers.owned}
     return "[mariadbd]\n" + "".join(
-        f"{_OPTIONS.get(name, name)} = {_quoted(value)}\n" for name, value in settings.items()
+        f"{_option(name)} = {_quoted(value)}\n" for name, value in settings.items()
     )
+
+
+def _option(name: str) -> str:
+    """A plugin's are loose: without the plugin the server would not start over them."""
+    return f"loose_{name}" if name.startswith("server_audit_") else _OPTIONS.get(name, name)
 
 
 def _quoted(value: str) -> str:

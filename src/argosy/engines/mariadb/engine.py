@@ -14,6 +14,7 @@ from argosy.engines.mariadb import configuration, data_directory
 from argosy.engines.mariadb.access import MariaDbAccess
 from argosy.engines.mariadb.databases import MariaDbDatabases
 from argosy.engines.mariadb.guard import MariaDbGuard
+from argosy.engines.mariadb.logs import MariaDbLogs
 from argosy.engines.mariadb.management import (
     AccountLost,
     ConnectionsTaken,
@@ -35,6 +36,7 @@ class MariaDbEngine(
     MariaDbUsers,
     MariaDbAccess,
     MariaDbRoot,
+    MariaDbLogs,
     MariaDbGuard,
     MariaDbUpgrades,
     Engine,

@@ -38,7 +38,8 @@ OWNED = {
     ),
     "clusters are not made by hand": "wsrep_*",
     "Argosy reads the log, and keeps it": (
-        "general_log_file slow_query_log_file log_slow_query_file log_error log_output"
+        "general_log_file slow_query_log_file log_slow_query_file log_error log_output server_audit_file_*"
+        " server_audit_output_type server_audit_excl_users server_audit_syslog_* server_audit_mode"
     ),
     "it is an order to the server, not a setting": (
         "innodb_buffer_pool_dump_now innodb_buffer_pool_load_now innodb_buffer_pool_load_abort"

@@ -35,15 +35,20 @@ def layers(host: Host, programs: Programs) -> Layers:
     chosen = choices.read(host)
     return Layers(
         flavor=defaults(host),
-        logs=logs(host, chosen.logs),
+        logs=logs(chosen.logs),
         group=chosen.parameters,
         owned=owned(host, programs),
     )
 
 
-def logs(host: Host, switched_on: Sequence[str]) -> dict[str, str]:  # noqa: ARG001 - the next to come
+def logs(switched_on: Sequence[str]) -> dict[str, str]:
     """Settings of the logs that are switched on."""
-    return {}
+    settings: dict[str, str] = {}
+    if "general" in switched_on:
+        settings["log_statement"] = "all"
+    if "slow_query" in switched_on:
+        settings["log_min_duration_statement"] = "1000"
+    return settings
 
 
 def owned(host: Host, programs: Programs) -> dict[str, str]:

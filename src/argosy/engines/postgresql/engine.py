@@ -17,6 +17,7 @@ from argosy.engines.postgresql import configuration, reserve, template
 from argosy.engines.postgresql.access import PostgresAccess
 from argosy.engines.postgresql.databases import PostgresDatabases
 from argosy.engines.postgresql.guard import PostgresGuard
+from argosy.engines.postgresql.logs import PostgresLogs
 from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.repair import restore_administrator
 from argosy.engines.postgresql.root import PostgresRoot
@@ -44,6 +45,7 @@ class PostgresEngine(
     PostgresUsers,
     PostgresAccess,
     PostgresRoot,
+    PostgresLogs,
     PostgresGuard,
     PostgresUpgrades,
     Engine,

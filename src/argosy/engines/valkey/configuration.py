@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,7 +40,6 @@ def layers(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> Layers:
     chosen = choices.read(host)
     return Layers(
         flavor=defaults(host.memory_mb, host.vcpus),
-        logs=logs(host, chosen.logs),
         group=chosen.parameters,
         owned=owned(host, socket=socket, aclfile=aclfile, tls=tls),
     )
@@ -67,11 +65,6 @@ def defaults(memory_mb: int, vcpus: int) -> dict[str, str]:
         "appendfsync": "everysec",
         "repl-diskless-sync-delay": "0",
     }
-
-
-def logs(host: Host, switched_on: Sequence[str]) -> dict[str, str]:  # noqa: ARG001 - the next to come
-    """Settings of the logs that are switched on."""
-    return {}
 
 
 def owned(host: Host, *, socket: Path, aclfile: Path, tls: bool) -> dict[str, str]:

@@ -16,6 +16,7 @@ from argosy.domain.errors import EngineError, EngineNotReady, Invalid, UserExist
 from argosy.engines.base import ChecksSize, Engine, Health, RootAccess, RotatesPassword, Users
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
+from argosy.engines.logs import LayeredLogs
 from argosy.engines.process import ServerProcess
 from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
@@ -28,7 +29,9 @@ _SILENCE_S = 30
 _STOP_S = 60
 
 
-class ValkeyEngine(ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess, RotatesPassword, ChecksSize):
+class ValkeyEngine(
+    LayeredLogs, ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess, RotatesPassword, ChecksSize
+):
     """Drives one server through its Unix socket.
 
     The ACL file lies in the data directory: users are data, they move and are kept with it.

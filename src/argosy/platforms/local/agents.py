@@ -58,7 +58,9 @@ class Agents:
     def start(self, place: Place, lock: int, join: Sequence[Path]) -> None:
         """Start the agent of a place, held by that lock, inside of these groups."""
         with open(
-            place.logs / "agent.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600)
+            place.logs / "agent.log",
+            "ab",
+            opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o600),
         ) as log:
             birth = {
                 "environment": self._environment(place),
