@@ -106,6 +106,13 @@ def test_postgresql_without_room_for_its_log_can_be_read_and_made_smaller(
                 writing_one.execute("update t set v = repeat(md5(%s::text), 15)", [str(number)])
                 acknowledged = number
     assert 0 < acknowledged < 4999
+
+    def is_read_only() -> bool:
+        with suppress(psycopg.Error), session() as one:
+            return one.execute("show default_transaction_read_only").fetchone() == ("on",)
+        return False
+
+    wait_until("it is back, read-only", is_read_only, 60)
     wait_until("it is blocked", lambda: show(demo, instance["id"])["operating_status"] == "BLOCKED", 60)
     with session() as reading:
         held = reading.execute("select v from t where n = 1").fetchone()
