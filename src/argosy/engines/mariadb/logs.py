@@ -10,7 +10,7 @@ from argosy.engines.mariadb import configuration
 
 
 class MariaDbLogs(LayeredLogs):
-    """The agent's own sessions are kept out of all but the error log: see `management.py`."""
+    """What the agent's own sessions do is in none of them: see `management.py`. The audit log tells that they connect."""
 
     def files(self) -> Sequence[Log]:
         logs = [
