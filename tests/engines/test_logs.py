@@ -232,13 +232,18 @@ def test_the_last_lines_are_found_whatever_their_length(place: Guest) -> None:
 
 
 def test_a_server_that_floods_its_log_is_kept_within_bounds(place: Guest) -> None:
+    if place.host.version != "9":
+        pytest.skip("one server is enough for this")
     log = place.engine.server.log
     ended = threading.Event()
 
     def flood() -> None:
         with log.open("ab") as file:
             os.chown(log, place.host.account.uid, place.host.account.gid)
-            while not ended.is_set():
+            # So much at most, should nobody cut it.
+            for _ in range(10_000):
+                if ended.is_set():
+                    break
                 file.write(b"a line of a flood that would fill every disk there is\n" * 1000)
 
     files = LogFiles(place.engine, most_bytes=200_000)
@@ -253,5 +258,5 @@ def test_a_server_that_floods_its_log_is_kept_within_bounds(place: Guest) -> Non
         thread.join()
     files.keep()
     before = log.with_name(f"{log.name}.1")
-    assert before.stat().st_size < 100 * 2**20
+    assert before.stat().st_size <= 10 * 2**20
     assert log.stat().st_size < 200_000

@@ -154,7 +154,9 @@ class LogFiles:
             copy = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
             try:
                 os.fchown(copy, *self._owner(file))
-                while part := os.pread(descriptor, _BLOCK, end):
+                # A writer that outruns us is not chased for ever: it loses what is too much for the file.
+                most = size + self._most_bytes
+                while end < most and (part := os.pread(descriptor, min(_BLOCK, most - end), end)):
                     end += os.write(copy, part)
             finally:
                 os.close(copy)
