@@ -175,6 +175,7 @@ class Supervisor:
         self.check()
 
     def _revive(self) -> None:
+        died = self._engine.server.died
         try:
             self._bring_up()
         except ArgosyError as error:
@@ -185,7 +186,8 @@ class Supervisor:
             )
         else:
             self._failed_starts = 0
-            self._record("server.restarted", "The database server was started again after it had died.")
+            if died:
+                self._record("server.restarted", "The database server was started again after it had died.")
 
     def _settle(self) -> None:
         """Finish what an earlier agent may have begun: have a running server take its settings as they are now."""

@@ -46,6 +46,11 @@ class ServerProcess:
         with self._lock:
             return self._find()
 
+    @property
+    def died(self) -> bool:
+        """Whether one ran last and ended without having been asked to."""
+        return self.pid is None and self._pid_file.exists()
+
     def start(
         self,
         argv: Sequence[str | Path],
