@@ -103,15 +103,19 @@ class Bench:
 
     def _create(self, subject: Subject) -> dict[str, Any]:
         user: dict[str, Any] = {"name": "app", "password": "of-the-writer-1"}
-        asked: dict[str, Any] = {"flavorRef": FLAVOR, "users": [user]}
+        asked: dict[str, Any] = {
+            "name": "bench",
+            "flavorRef": FLAVOR,
+            "volume": {"size": 1},
+            "datastore": {"type": subject.datastore, "version": subject.version},
+            "users": [user],
+        }
         if subject.has_databases:
             asked["databases"] = user["databases"] = [{"name": "app"}]
-        return self.argosy.create(
-            self.client,
-            "bench",
-            subject.datastore,
-            **{**asked, "datastore": {"type": subject.datastore, "version": subject.version}},
-        )
+        answer = self.client.post("/instances", json={"instance": asked})
+        if answer.status_code != 200:
+            raise RuntimeError(f"the create was refused: {answer.text}")
+        return self.argosy.wait_until_healthy(self.client, answer.json()["instance"]["id"])
 
     def _asked(self, instance: str, subject: Subject) -> Iterator[tuple[str, Callable[[], Any] | None]]:
         def post(action: dict[str, Any]) -> Callable[[], Any]:
