@@ -270,9 +270,11 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
 @router.put("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 413, 415, 422, 501))
 @router.patch("/instances/{instance_id}", status_code=202, responses=faults(400, 404, 413, 415, 422, 501))
 def update_instance(call: Asked, instance_id: str, body: UpdateBody) -> None:
-    """Rename, and one other change: who may connect, or the configuration group, which null or {} detaches.
+    """Rename, and one other change.
 
-    Or up to which size its volume grows by itself, `{"volume": {"autogrow_limit": 50}}`, null for not at all. Or move it to another version, by its name or id, with `datastore_version`. The other changes Trove knows are refused by name until they are here.
+    That is who may connect (`access`), the configuration group (null or an empty object detaches it), the version to
+    move to by its name or id (`datastore_version`), or up to which size the volume grows by itself
+    (`{"volume": {"autogrow_limit": 50}}`, null for not at all). Detaching replicas is refused until there are any.
     """
     call.allow("instance:update")
     check_instance_id(instance_id)
