@@ -217,7 +217,7 @@ def test_openstack_logs_in_without_naming_a_domain(cloud: Cloud) -> None:
     with pytest.raises(Unauthorized):
         cloud.home.identity.caller_of(issued["id"])
     types = [service["Type"] for service in cloud.openstack("plain", "catalog", "list", "-f", "json")]
-    assert types == ["identity", "database"]
+    assert types == ["identity", "database", "object-store"]
 
 
 def test_openstack_database_commands_get_as_far_as_the_database_api(cloud: Cloud) -> None:

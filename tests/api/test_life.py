@@ -107,7 +107,9 @@ def test_a_database_server_is_stopped_when_it_runs_and_started_when_it_does_not(
     assert answer.status_code == status, answer.text
     if status == 202:
         assert answer.content == b""
-        kinds = [one["kind"] for one in api.demo.get("/operations").json()["operations"]]
+        kinds = [
+            one["kind"] for one in api.demo.get(f"/operations?instance_id={instance_id}").json()["operations"]
+        ]
         assert kinds == [f"instance.{action}"]
         busy = api.demo.post(f"/instances/{instance_id}/action", json={action: {}})
         assert sentence(busy, 422)

@@ -52,7 +52,7 @@ def test_an_administrator_looks_after_instances_of_all_projects(argosy: CommandL
     figures = argosy("admin", "diagnostics", cache, "--json").json
     assert figures["server"]["memory_kb"] > 0
     assert "database server" in argosy("admin", "diagnostics", cache).out
-    assert "never" in argosy("admin", "root-history", cache).out
+    assert "Root was" in argosy("admin", "root-history", cache).out
     assert f"{cache} is stopped." in argosy("admin", "stop", cache).out
     assert argosy("admin", "diagnostics", cache, "--json").json["server"] is None
     refused = argosy("admin", "stop", cache, code=4)

@@ -52,7 +52,12 @@ def openstack(argosy: Server, *words: str, cloud: str = "argosy") -> str:
 
 
 def act(client: Client, instance: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    answer = client.post(f"/instances/{instance['id']}/log", json=asked)
+    def answered() -> Any:
+        answer = client.post(f"/instances/{instance['id']}/log", json=asked)
+        # Its agent may be on its way up again.
+        return answer if answer.status_code != 503 else None
+
+    answer = wait_until("the guest answers", answered)
     assert answer.status_code == 200, answer.text
     log: dict[str, Any] = answer.json()["log"]
     return log

@@ -50,6 +50,7 @@ class Writers:
 
 @pytest.mark.parametrize("rows", [1, 150, 700])
 def test_what_was_acknowledged_survives_the_death_of_the_server(guest: Guest, rows: int) -> None:
+    guest.sync_every_write()
     writers = Writers(guest)
     writers.wait_for(rows)
     guest.kill_server()
@@ -62,6 +63,7 @@ def test_what_was_acknowledged_survives_the_death_of_the_server(guest: Guest, ro
 
 
 def test_a_server_killed_with_all_its_processes_comes_back(guest: Guest) -> None:
+    guest.sync_every_write()
     writers = Writers(guest)
     writers.wait_for(50)
     guest.engine.server.kill()
@@ -92,6 +94,7 @@ def test_an_agent_killed_before_it_wrote_its_servers_pid_down_finds_it(guest: Gu
 
 
 def test_a_restarted_agent_starts_a_server_that_died_meanwhile(guest: Guest) -> None:
+    guest.sync_every_write()
     with a_session(guest) as session:
         session.write("kept", "yes")
     guest.kill_server()

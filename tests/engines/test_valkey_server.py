@@ -67,6 +67,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
 
 
 def test_a_tail_cut_off_in_a_crash_costs_only_the_cut_write(guest: Guest, engine: ValkeyEngine) -> None:
+    guest.sync_every_write()
     engine.create_users([NewUser(ANN, "secret")])
     with session(guest, "ann", "secret") as ann:
         for number in range(100):
@@ -271,6 +272,7 @@ def test_a_full_volume_blocks_until_there_is_space_and_loses_nothing(guest: Gues
             assert ann.ask("GET", "first") == "kept"
             ballast.unlink()
             assert eventually(lambda: engine.health() is Health.UP)
+            guest.sync_every_write()
             assert ann.ask("SET", "second", "kept") == "OK"
         guest.kill_server()
         engine.start()
@@ -308,6 +310,7 @@ def test_the_agent_manages_a_server_whose_memory_is_full(guest: Guest, engine: V
 
 
 def test_reading_its_data_back_is_starting(guest: Guest, engine: ValkeyEngine) -> None:
+    guest.sync_every_write()
     engine.create_users([NewUser(ANN, "secret")])
     with session(guest, "ann", "secret") as ann:
         ann.ask("EVAL", "for i = 1, 200000 do redis.call('SET', i, i) end", "0")

@@ -94,7 +94,8 @@ class CommandLine:
         """A command that goes on until Ctrl-C, which it gets at the end; its result is known then."""
         with tempfile.TemporaryFile("w+") as out:
             child = subprocess.Popen(
-                [PROGRAM, *arguments],
+                # Whoever started these tests in the background may have had them ignore Ctrl-C.
+                ["env", "--default-signal=INT", PROGRAM, *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -22,7 +22,7 @@ from typing import Protocol, Self, cast
 
 from argosy.domain.datastore import Datastore, Version
 from argosy.engines import engine_for
-from argosy.engines.base import Engine
+from argosy.engines.base import Configurable, Engine
 from argosy.engines.host import Account, Host, TlsFiles
 from tests.support.certificates import TestAuthority
 from tests.support.images import image
@@ -159,6 +159,16 @@ class Guest:
 
     def connect(self, user: str, password: str, database: str | None = None) -> Session:
         return self.adapter.connect(self.host, user, password, database)
+
+    def sync_every_write(self) -> None:
+        """Have the server acknowledge no write before it is on disk, where it does not do so by itself.
+
+        With their default (`appendfsync everysec`) Valkey and Redis put an append off, for two seconds at most, while
+        an earlier sync has not ended (aof.c, flushAppendOnlyFile): see the guarantees of the datastore.
+        """
+        if self.datastore.engine == "valkey":
+            assert isinstance(self.engine, Configurable)
+            self.engine.apply_parameters({"appendfsync": "always"})
 
     def kill_server(self) -> None:
         """Kill the server's main process as the kernel would, without a word to the engine."""
