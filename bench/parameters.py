@@ -143,7 +143,7 @@ def measure(*, quick: bool = False) -> tuple[str, str]:
         images.image(subject.datastore, subject.version)
         with running(ARGOSY_QUOTAS__INSTANCES="-1", ARGOSY_QUOTAS__VOLUMES="-1") as argosy:
             fleet = Fleet(argosy, argosy.client(), subject)
-            measured[subject.name] = _measure(fleet, 2 if quick else 7)
+            measured[subject.name] = _measure(fleet, 2 if quick else 5)
     return "Parameters", "\n\n".join([began, *_told(measured)])
 
 

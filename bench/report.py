@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
-SECTIONS = ("Create", "API", "Memory")
+SECTIONS = ("Create", "API", "Memory", "Parameters", "Downtime")
 _LIBRARIES = (
     "fastapi",
     "starlette",
@@ -40,7 +40,7 @@ def when() -> str:
     """The line a section begins with: taken before it measures, since it tells how busy the machine was."""
     load = os.getloadavg()[0]
     return (
-        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at commit {_commit()}. Load average of the minute before: "
+        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at commit {_commit()}, on an {_processor()}. Load average of the minute before: "
         f"{load:.1f} on {os.cpu_count()} cores."
     )
 
