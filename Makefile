@@ -23,6 +23,9 @@ check: setup ## The quick half: format, lint, types, import layers
 test: check ## Everything CI runs, against real engines
 	bash tools/test.sh
 
+test-long: setup ## The long walks: every step of resizes and upgrades, and a full MariaDB's whole way back (20 minutes)
+	ARGOSY_TEST_LONG=1 bash tools/test.sh --timeout 1800 tests/chaos/test_resize.py tests/chaos/test_upgrade.py tests/e2e/test_full_volume.py
+
 fuzz: setup ## Send a hundred thousand odd requests to a live server and hold the answers against the OpenAPI document
 	ARGOSY_FUZZ=1000 $(PY) -m pytest -q -s --timeout 7200 tests/api/test_fuzz.py
 
@@ -32,4 +35,4 @@ tempest: setup ## Run OpenStack's own scenarios for Trove against Argosy (six mi
 bench: setup ## Measure, as ratios against a rival in the same run; writes bench/RESULTS.md
 	$(PY) -m bench
 
-.PHONY: help setup demo check test bench fuzz tempest
+.PHONY: help setup demo check test test-long bench fuzz tempest

@@ -13,7 +13,7 @@ from tests.support.databases import connected
 from tests.support.server import Client, Server, running, wait_until
 
 USER = {"name": "ann", "password": "walked-secret-1"}
-LONG = bool(os.environ.get("ARGOSY_LONG_WALKS"))
+LONG = bool(os.environ.get("ARGOSY_TEST_LONG"))
 
 
 def made(argosy: Server, client: Client, datastore: str, version: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def walk_upgrades(argosy: Server, datastore: str, before: str, after: str, every
 
 @pytest.mark.timeout(900)
 def test_a_task_manager_killed_around_any_step_of_an_upgrade_finishes_later() -> None:
-    """ARGOSY_LONG_WALKS=1 walks over every step, and over PostgreSQL's too."""
+    """ARGOSY_TEST_LONG=1 walks over every step, and over PostgreSQL's too."""
     with running("api", "conductor") as argosy:
         assert walk_upgrades(argosy, "valkey", "8", "9", 1 if LONG else 6) > (20 if LONG else 3)
     if LONG:
