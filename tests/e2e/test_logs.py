@@ -166,6 +166,8 @@ def test_logs_are_followed_through_the_deaths_of_agent_and_server(
     with seen.open("wb") as file:
         child = subprocess.Popen(
             [
+                # Whoever started these tests in the background may have had them ignore Ctrl-C.
+                *("env", "--default-signal=INT"),
                 Path(sys.executable).with_name("argosy"),
                 *("logs", "logged", "--log", "gen", "-f", "-n", "0"),
                 *("--home", str(argosy.home)),

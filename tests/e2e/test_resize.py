@@ -189,8 +189,9 @@ def test_a_volume_the_machine_cannot_hold_is_refused_with_the_numbers_and_all_go
             assert back["volume"]["size"] == valkey["volume"]["size"]
             writer.goes_on()
             assert writer.failures == []
-    finally:
         assert admin.put(quotas, json={"quotas": {"volumes": 40}}).status_code == 200
-    over = demo.post(f"/instances/{valkey['id']}/action", json={"resize": {"volume": 900}})
-    assert over.status_code == 413
-    assert "volumes" in over.text
+        over = demo.post(f"/instances/{valkey['id']}/action", json={"resize": {"volume": 900}})
+        assert over.status_code == 413
+        assert "volumes" in over.text
+    finally:
+        assert admin.put(quotas, json={"quotas": {"volumes": -1}}).status_code == 200
