@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from argosy.domain.instance import Flavor
+from argosy.domain.instance import Flavor, Instance
+from argosy.domain.status import Report, Service
 from argosy.metadata.store import Store
 from tests.support.server import Client, Server, running
 
@@ -23,6 +26,27 @@ class Api:
     store: Store
     demo: Client
     admin: Client
+
+    def silent_mariadb(self, name: str) -> str:
+        """A healthy instance of demo's, by its row; nobody answers at its address."""
+        now = datetime.now(UTC)
+        instance = Instance(
+            id=str(uuid.uuid4()),
+            project_id=self.demo.project_id,
+            name=name,
+            datastore="mariadb",
+            version="11.8",
+            flavor_id="1",
+            volume_gb=1,
+            created_at=now,
+            updated_at=now,
+            access={"is_public": False},
+        )
+        with self.store.write() as tx:
+            tx.instances.add(instance)
+            tx.instances.set_address(instance.id, str(self.server.network[99]))
+            tx.instances.report(instance.id, Report(Service.HEALTHY, 1, now))
+        return instance.id
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import re
 import socket
-import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from argosy.api.app import RESOURCES
-from argosy.domain.instance import Instance
-from argosy.domain.status import Report, Service
 from tests.api.conftest import Api
 
 PROJECT = "/v1.0/{project_id}"
@@ -188,25 +184,7 @@ VALID: dict[tuple[str, str], Any] = {
 
 @pytest.fixture
 def instance_id(api: Api) -> Iterator[str]:
-    """A healthy MariaDB by its row; nobody answers at its address."""
-    now = datetime.now(UTC)
-    instance = Instance(
-        id=str(uuid.uuid4()),
-        project_id=api.demo.project_id,
-        name="target",
-        datastore="mariadb",
-        version="11.8",
-        flavor_id="1",
-        volume_gb=1,
-        created_at=now,
-        updated_at=now,
-        access={"is_public": False},
-    )
-    with api.store.write() as tx:
-        tx.instances.add(instance)
-        tx.instances.set_address(instance.id, str(api.server.network[99]))
-        tx.instances.report(instance.id, Report(Service.HEALTHY, 1, now))
-    yield instance.id
+    yield api.silent_mariadb("target")
     with api.store.write() as tx:
         tx.connection.exec_driver_sql("DELETE FROM instances")
         tx.connection.exec_driver_sql("DELETE FROM idempotent_requests")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from argosy.domain.instance import Instance
 from argosy.domain.logs import GuestLog, Published, cut, pending, status
-from argosy.domain.status import Report, Service
 from tests.api.conftest import Api
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -19,25 +15,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 @pytest.fixture
 def instance_id(api: Api) -> Iterator[str]:
-    """A healthy MariaDB by its row; nobody answers at its address."""
-    now = datetime.now(UTC)
-    instance = Instance(
-        id=str(uuid.uuid4()),
-        project_id=api.demo.project_id,
-        name="logged",
-        datastore="mariadb",
-        version="11.8",
-        flavor_id="1",
-        volume_gb=1,
-        created_at=now,
-        updated_at=now,
-        access={"is_public": False},
-    )
-    with api.store.write() as tx:
-        tx.instances.add(instance)
-        tx.instances.set_address(instance.id, str(api.server.network[99]))
-        tx.instances.report(instance.id, Report(Service.HEALTHY, 1, now))
-    yield instance.id
+    yield api.silent_mariadb("logged")
     with api.store.write() as tx:
         for table in ("instances", "instance_logs", "events"):
             tx.connection.exec_driver_sql(f"DELETE FROM {table}")
