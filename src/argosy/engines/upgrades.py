@@ -27,6 +27,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from argosy import marks
 from argosy.domain.errors import EngineError, Invalid, OutOfSpace
 from argosy.engines import choices
 from argosy.engines.base import Configurable, Databases, Engine, Upgrades, Users
@@ -34,6 +35,7 @@ from argosy.engines.host import Account, Host
 from argosy.engines.process import ServerProcess
 
 REHEARSAL = "rehearsal"
+REHEARSAL_MARK = {marks.ROLE: REHEARSAL}
 SERVED = "served"
 # Beyond a copy of the data: the newer version's own catalogue and its log.
 _EXTRA_BYTES = 160 * 2**20
@@ -172,6 +174,15 @@ def abandon(host: Host) -> None:
         _write(host, replace(marker, state=State.ABANDONED))
     elif _ran(host) == host.version:
         raise Invalid("The newer version has served: its data is the instance's now.", code=SERVED)
+
+
+def copy_files(host: Host, target: Path, *, timeout_s: float) -> None:
+    """Copy the data directory's files as they lie there. Raises EngineError, as when one is gone meanwhile."""
+    host.run_program(
+        ["cp", "-a", "--reflink=auto", "--sparse=always", host.data, target],
+        timeout_s=timeout_s,
+        environment=REHEARSAL_MARK,
+    )
 
 
 def check_data(host: Host) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from argosy import marks
 from argosy.engines import upgrades
 from argosy.engines.base import Engine, Upgrades
 from argosy.engines.host import Host
@@ -13,7 +12,6 @@ from argosy.engines.mariadb.management import ADMIN, Management
 from argosy.engines.process import ServerProcess
 
 _PATIENCE_S = 6 * 3600.0
-_REHEARSAL = {marks.ROLE: upgrades.REHEARSAL}
 
 
 class MariaDbUpgrades(Upgrades, Engine):
@@ -49,11 +47,7 @@ class MariaDbUpgrades(Upgrades, Engine):
 
     def copy_data(self, target: Path) -> None:
         if self.server.pid is None:
-            self.host.run_program(
-                ["cp", "-a", "--reflink=auto", "--sparse=always", self.host.data, target],
-                timeout_s=_PATIENCE_S,
-                environment=_REHEARSAL,
-            )
+            upgrades.copy_files(self.host, target, timeout_s=_PATIENCE_S)
             return
         options = self._client_options()
         backup = self.host.bundle / "usr/bin/mariadb-backup"
@@ -65,7 +59,7 @@ class MariaDbUpgrades(Upgrades, Engine):
                 self.host.run_program(
                     [backup, f"--defaults-file={options}", *command, f"--target-dir={target}"],
                     timeout_s=_PATIENCE_S,
-                    environment=_REHEARSAL,
+                    environment=upgrades.REHEARSAL_MARK,
                 )
         finally:
             options.unlink(missing_ok=True)
@@ -84,7 +78,7 @@ class MariaDbUpgrades(Upgrades, Engine):
             self.host.run_program(
                 [self.host.bundle / "usr/bin/mariadb-upgrade", f"--defaults-file={options}", "--silent"],
                 timeout_s=_PATIENCE_S,
-                environment=_REHEARSAL,
+                environment=upgrades.REHEARSAL_MARK,
                 directory=self.host.run,
             )
         finally:

@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-from argosy import marks
 from argosy.domain.errors import EngineError
 from argosy.engines import upgrades
 from argosy.engines.base import Engine, Upgrades
@@ -17,7 +16,6 @@ from argosy.engines.postgresql.session import ADMIN, Sessions, run
 from argosy.engines.process import ServerProcess
 
 _PATIENCE_S = 6 * 3600.0
-_REHEARSAL = {marks.ROLE: upgrades.REHEARSAL}
 # Types whose values are numbers of rows in the server's own tables, which another version numbers anew (manual,
 # pg_upgrade, Notes).
 _REGISTERED = (
@@ -79,11 +77,7 @@ class PostgresUpgrades(Upgrades, Engine):
 
     def copy_data(self, target: Path) -> None:
         if self.server.pid is None:
-            self.host.run_program(
-                ["cp", "-a", "--reflink=auto", "--sparse=always", self.host.data, target],
-                timeout_s=_PATIENCE_S,
-                environment=_REHEARSAL,
-            )
+            upgrades.copy_files(self.host, target, timeout_s=_PATIENCE_S)
             return
         # As the agent, whom alone the server lets in; what it makes is handed to the server's account after.
         self.host.run_program(
@@ -91,7 +85,7 @@ class PostgresUpgrades(Upgrades, Engine):
              str(self.host.port), "-U", ADMIN, "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest"],
             timeout_s=_PATIENCE_S,
             as_agent=True,
-            environment=_REHEARSAL,
+            environment=upgrades.REHEARSAL_MARK,
         )  # fmt: skip
         # From the leaves up: nobody else may change what is not handed over yet.
         for directory, names, files in os.walk(target, topdown=False):
@@ -117,7 +111,9 @@ class PostgresUpgrades(Upgrades, Engine):
             "-o", f"-c config_file={_settings(source)}", "-O", f"-c config_file={_settings(self)}",
         ]  # fmt: skip
         try:
-            self.host.run_program(command, timeout_s=_PATIENCE_S, environment=_REHEARSAL, directory=work)
+            self.host.run_program(
+                command, timeout_s=_PATIENCE_S, environment=upgrades.REHEARSAL_MARK, directory=work
+            )
         except EngineError as error:
             raise EngineError(f"{error.sentence}\n{_last_words(self.host.data)}".strip()) from error
         altered = copy / "postgresql.auto.conf"

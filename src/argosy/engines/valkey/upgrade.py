@@ -9,7 +9,6 @@ import re
 import time
 from pathlib import Path
 
-from argosy import marks
 from argosy.domain.errors import EngineError
 from argosy.engines import upgrades
 from argosy.engines.base import Engine, Upgrades
@@ -19,7 +18,6 @@ from argosy.engines.valkey.client import Client
 from argosy.engines.valkey.configuration import find_program
 
 _PATIENCE_S = 3600.0
-_REHEARSAL = {marks.ROLE: upgrades.REHEARSAL}
 _TRIES = 60
 _PROGRAM_BYTES = 32 * 2**20
 
@@ -57,13 +55,9 @@ class ValkeyUpgrades(Upgrades, Engine):
         running = self.server.pid is not None
         for _ in range(_TRIES):
             before = _listing(directory)
-            self.host.run_program(["rm", "-rf", target], environment=_REHEARSAL)
+            self.host.run_program(["rm", "-rf", target], environment=upgrades.REHEARSAL_MARK)
             try:
-                self.host.run_program(
-                    ["cp", "-a", "--reflink=auto", "--sparse=always", self.host.data, target],
-                    timeout_s=_PATIENCE_S,
-                    environment=_REHEARSAL,
-                )
+                upgrades.copy_files(self.host, target, timeout_s=_PATIENCE_S)
             except EngineError:
                 if not running or _listing(directory) == before:
                     raise
