@@ -132,6 +132,19 @@ class ConfigurationNotFound(NotFound):
         super().__init__(f"Configuration group {configuration_id} cannot be found.")
 
 
+class BackupNotFound(NotFound):
+    code = "backup-not-found"
+
+    def __init__(self, *, backup_id: str) -> None:
+        super().__init__(f"Backup {backup_id} cannot be found.")
+
+
+class BackupUnusable(Failed):
+    """An archive cannot be restored: something of it is missing, damaged, another's, or its key is not to be had."""
+
+    code = "backup-unusable"
+
+
 class InstanceBusy(Busy):
     """Another operation holds the instance, or its state does not allow this one."""
 

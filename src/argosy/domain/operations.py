@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
+from argosy.domain.backup import Recovery
+
 
 class State(StrEnum):
     QUEUED = "queued"
@@ -37,7 +39,7 @@ class InstanceRequest(Request):
 class CreateInstance(InstanceRequest):
     """`sealed` holds the databases and users to make, encrypted: passwords never lie in a queue.
 
-    With `configuration_id` it is made with the values of that group.
+    With `configuration_id` it is made with the values of that group; with `recovery` of a backup's data.
     """
 
     kind: ClassVar[str] = "instance.create"
@@ -45,6 +47,7 @@ class CreateInstance(InstanceRequest):
     version: str
     sealed: str
     configuration_id: str | None = None
+    recovery: Recovery | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,47 @@ class RenewAgent(InstanceRequest):
     """Boot its agent anew, so that it runs the code of this release; the database server goes on."""
 
     kind: ClassVar[str] = "instance.renew_agent"
+
+
+@dataclass(frozen=True)
+class CreateBackup(InstanceRequest):
+    """Back an instance up while it serves, whole or, with `parent_id`, what has changed since."""
+
+    kind: ClassVar[str] = "backup.create"
+    backup_id: str
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True)
+class RestoreInstance(InstanceRequest):
+    """Put an instance back to what it was, in place; its data until then is kept until that serves."""
+
+    kind: ClassVar[str] = "instance.restore"
+    recovery: Recovery
+
+
+@dataclass(frozen=True)
+class ArchiveLogs(InstanceRequest):
+    """Have its log archived continuously from now on, or no longer."""
+
+    kind: ClassVar[str] = "instance.archive_logs"
+    on: bool
+
+
+@dataclass(frozen=True)
+class DeleteBackups(Request):
+    """Take backups away, in this order: children before their parents."""
+
+    kind: ClassVar[str] = "backup.delete"
+    backup_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VerifyBackup(Request):
+    """Restore a backup into a server that is thrown away afterwards, and have its data checked."""
+
+    kind: ClassVar[str] = "backup.verify"
+    backup_id: str
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -36,12 +36,19 @@ class Operations:
     """The operations of one project, or of all."""
 
     def __init__(
-        self, connection: sa.Connection, project_id: str | None, queue: Queue, events: Events
+        self,
+        connection: sa.Connection,
+        project_id: str | None,
+        queue: Queue,
+        events: Events,
+        ended: Callable[[str, str | None], None],
     ) -> None:
+        """`ended` is told of each that ends, and why it failed, within the transaction."""
         self._connection = connection
         self._project_id = project_id
         self._queue = queue
         self._events = events
+        self._ended = ended
 
     def begin(self, instance: Instance, request: InstanceRequest, *, requested_by: str) -> None:
         """Claim the instance, write the operation down, enqueue its workflow: together or not at all.
@@ -226,6 +233,7 @@ class Operations:
         if ended.rowcount != 1:
             return None
         operation = self._tell(operation_id)
+        self._ended(operation_id, operation.error)
         if operation.state is State.SUCCEEDED:
             self._events.add(
                 operation.project_id,

@@ -9,10 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from argosy.domain import quotas
+from argosy.metadata.backups import Backups
 from argosy.metadata.configurations import Configurations
 from argosy.metadata.datastore_versions import DatastoreVersions
 from argosy.metadata.events import Events
 from argosy.metadata.flavors import Flavors
+from argosy.metadata.grants import Grants
 from argosy.metadata.idempotency import IdempotentRequests
 from argosy.metadata.images import Images
 from argosy.metadata.instances import Instances
@@ -30,17 +32,24 @@ class Transaction:
         self, connection: sa.Connection, project_id: str | None, queue: Queue, limits: Mapping[str, int]
     ) -> None:
         self.connection = connection
+        self.backups = Backups(connection, project_id)
         self.configurations = Configurations(connection, project_id)
         self.datastore_versions = DatastoreVersions(connection)
         self.events = Events(connection, project_id)
         self.flavors = Flavors(connection)
+        self.grants = Grants(connection)
         self.idempotent_requests = IdempotentRequests(connection, project_id)
         self.images = Images(connection)
         self.instances = Instances(connection, project_id)
         self.logs = Logs(connection)
-        self.operations = Operations(connection, project_id, queue, self.events)
+        self.operations = Operations(connection, project_id, queue, self.events, self._ended)
         self.parameters = Parameters(connection)
         self.quotas = Quotas(connection, limits)
+
+    def _ended(self, operation_id: str, error: str | None) -> None:
+        """What else an operation held is free with it, in the same transaction."""
+        self.backups.release(operation_id, error)
+        self.grants.take_with(operation_id)
 
 
 class Store:

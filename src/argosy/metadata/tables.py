@@ -12,6 +12,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -275,4 +276,128 @@ instance_logs = Table(
     Column("writing", String(255)),
     Column("claimant", String(36)),
     Column("claimed_at", UtcDateTime),
+)
+
+# Backups, also of instances that are gone: see domain.backup. The claim is as an instance's.
+backups = Table(
+    "backups",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("description", String(255)),
+    Column("instance_id", String(36), nullable=False),
+    Column("instance_name", String(255)),
+    Column("datastore", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("parent_id", String(36)),
+    Column("store", String(16), nullable=False),
+    Column("container", String(255), nullable=False),
+    Column("prefix", String(255), nullable=False),
+    Column("wrapped_key", Text, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("data_bytes", BigInteger),
+    Column("volume_gb", Integer),
+    Column("facts", JSON, nullable=False),
+    Column("service", JSON, nullable=False),
+    Column("operation_id", String(36)),
+    Column("operation_kind", String(64)),
+    Column("error", Text),
+    Column("schedule_id", String(36)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    Column("leftovers", Boolean, nullable=False, default=False),
+    Column("verified", Boolean),
+    Column("verified_at", UtcDateTime),
+    Column("verification", JSON, nullable=False, default=dict),
+    Column("restore_s", Float),
+    Index("ix_backups_project_id_updated_at", "project_id", "updated_at"),
+    Index("ix_backups_instance_id_created_at", "instance_id", "created_at"),
+    Index("ix_backups_parent_id", "parent_id"),
+)
+
+# Where a project's backups go, or an instance's; the project's own has no instance ("").
+backup_strategies = Table(
+    "backup_strategies",
+    metadata,
+    Column("project_id", String(64), primary_key=True),
+    Column("instance_id", String(36), primary_key=True),
+    Column("container", String(255), nullable=False),
+)
+
+# When an instance is backed up by itself, and what is kept: `full_every` n makes every n-th backup a full one.
+backup_schedules = Table(
+    "backup_schedules",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("instance_id", String(36), nullable=False),
+    Column("cron", String(255), nullable=False),
+    Column("full_every", Integer, nullable=False),
+    Column("keep_last", Integer),
+    Column("keep_days", Integer),
+    Column("verify_every_days", Integer),
+    Column("enabled", Boolean, nullable=False),
+    Column("next_run_at", UtcDateTime),
+    Column("last_run_at", UtcDateTime),
+    Column("last_backup_id", String(36)),
+    Column("last_error", Text),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_backup_schedules_instance_id", "instance_id"),
+    Index("ix_backup_schedules_next_run_at", "next_run_at"),
+)
+
+# A stretch of an instance's log that is archived without a gap; the one without `ended_at` goes on.
+log_archives = Table(
+    "log_archives",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("instance_id", String(36), nullable=False),
+    Column("datastore", String(64), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("store", String(16), nullable=False),
+    Column("container", String(255), nullable=False),
+    Column("prefix", String(255), nullable=False),
+    Column("wrapped_key", Text, nullable=False),
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("ended_because", Text),
+    # What its guest last told: how much is not archived yet, and why, when it cannot be.
+    Column("lag_bytes", BigInteger),
+    Column("told_at", UtcDateTime),
+    Column("error", Text),
+    Index("ix_log_archives_instance_id", "instance_id"),
+)
+
+# What is archived: one after the other, each beginning where the one before ends, in the engine's own count.
+log_segments = Table(
+    "log_segments",
+    metadata,
+    Column("archive_id", String(36), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("starts", BigInteger, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+    Column("first_at", UtcDateTime),
+    Column("last_at", UtcDateTime),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Index("ix_log_segments_archive_id_starts", "archive_id", "starts"),
+)
+
+# What a guest may read (GET) or write (PUT) of the store that backups are in, and for which operation.
+grants = Table(
+    "grants",
+    metadata,
+    Column("instance_id", String(36), primary_key=True),
+    Column("container", String(255), primary_key=True),
+    Column("prefix", String(255), primary_key=True),
+    Column("method", String(8), primary_key=True),
+    Column("operation_id", String(36)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_grants_operation_id", "operation_id"),
 )

@@ -6,8 +6,9 @@ neighbouring releases understand each other; a changed meaning is a new method.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -403,6 +404,90 @@ class FinishUpgrade(Job):
     """What is good to do after an upgrade while the server serves."""
 
     method: ClassVar[str] = "jobs.finish_upgrade"
+
+
+class Archive(Message):
+    """An archive in the store, of a backup or of a log: where it is, and its data key (hex).
+
+    Its objects are below `prefix`; URLs for them are had of the conductor (`rpc.urls`).
+    """
+
+    id: str
+    container: str
+    prefix: str
+    key: str = Field(repr=False)
+
+
+class BackUp(Job):
+    """Back the server up into an archive; with the facts of a parent, what has changed since.
+
+    Tells a JSON object: `facts`, `size_bytes` of the archive, `data_bytes` read.
+    """
+
+    method: ClassVar[str] = "jobs.back_up"
+    archive: Archive
+    parent: dict[str, Any] | None = None
+    limit_mb_s: float | None = None
+
+
+class LogSegment(Message):
+    name: str
+    starts: int
+    ends: int
+    size_bytes: int
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    facts: dict[str, Any] = {}
+
+
+class LogStretch(Message):
+    """Archived log to replay: see `engines.backups.Log`."""
+
+    archive: Archive
+    segments: tuple[LogSegment, ...]
+    to_time: datetime | None = None
+    to_position: str | None = None
+
+
+class Restore(Prepare):
+    """Make the data directory of a chain of archives, the full one first, and start the server on it.
+
+    With `in_place` there is a server with data, which is kept until the restored one serves. `accounts` is what
+    `DumpAccounts` told, for users as they are now. Databases and users are made in addition. Tells a JSON object: the
+    engine's facts, and `remarks` in sentences.
+    """
+
+    method: ClassVar[str] = "jobs.restore"
+    chain: tuple[Archive, ...]
+    log: LogStretch | None = None
+    accounts: str | None = Field(default=None, repr=False)
+    in_place: bool = False
+
+
+class Accounts(Message):
+    dump: str = Field(repr=False)
+
+
+class DumpAccounts(Call[Accounts]):
+    """Users, their hashed passwords and their grants, in the engine's own words."""
+
+    method: ClassVar[str] = "accounts.dump"
+    reply: ClassVar[type[Message]] = Accounts
+
+
+class Check(Job):
+    """Have the server's data checked, and compared with a fingerprint. Tells a JSON list of what is wrong."""
+
+    method: ClassVar[str] = "jobs.check"
+    fingerprint: dict[str, Any] | None = None
+
+
+class ArchiveLog(Job):
+    """Archive the server's log continuously from now on, also in later lives of the agent; without `archive`, no more."""
+
+    method: ClassVar[str] = "jobs.archive_log"
+    archive: Archive | None = None
+    every_s: float = 60
 
 
 class CheckSize(Call[Nothing]):

@@ -1,0 +1,108 @@
+"""Backups: what they are, when one may be used or deleted, and what a restore is to bring back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+Users = Literal["current", "backup"]
+
+
+class BackupStatus(StrEnum):
+    """As the API names them (contract 3.4)."""
+
+    NEW = "NEW"
+    BUILDING = "BUILDING"
+    SAVING = "SAVING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    RESTORED = "RESTORED"  # made elsewhere and registered here
+    DELETE_FAILED = "DELETE_FAILED"
+
+
+RUNNING = frozenset({BackupStatus.NEW, BackupStatus.BUILDING, BackupStatus.SAVING})
+USABLE = frozenset({BackupStatus.COMPLETED, BackupStatus.RESTORED})
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A row of the metadata database. It outlives its instance.
+
+    `store`, `container` and `prefix` say where its archive is; `size_bytes` is what it takes there, `data_bytes` what
+    was read of the server. `wrapped_key` is the archive's data key, encrypted by the installation's key ring.
+    `facts` are the engine's own (positions, program versions, checksums), as its manifest has them; `service` is
+    what its instance was besides the data (flavor, volume, configuration group, access rules), by names of
+    `taskmanager/steps/backups.py`. `operation_id` is of the operation that holds it now, whose kind is beside it.
+    With `leftovers` objects of a failed one may lie in the store. `verified` is None until it was tried.
+    """
+
+    id: str
+    project_id: str
+    name: str
+    instance_id: str
+    datastore: str
+    version: str
+    status: BackupStatus
+    store: str
+    container: str
+    prefix: str
+    created_at: datetime
+    updated_at: datetime
+    wrapped_key: str = field(default="", repr=False)
+    description: str | None = None
+    instance_name: str | None = None
+    parent_id: str | None = None
+    size_bytes: int | None = None
+    data_bytes: int | None = None
+    volume_gb: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    service: Mapping[str, Any] = field(default_factory=dict)
+    operation_id: str | None = None
+    operation_kind: str | None = None
+    error: str | None = None
+    schedule_id: str | None = None
+    completed_at: datetime | None = None
+    leftovers: bool = False
+    verified: bool | None = None
+    verified_at: datetime | None = None
+    verification: Mapping[str, Any] = field(default_factory=dict)
+    restore_s: float | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        return self.status in USABLE
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What a restore brings back: a backup with its parents, and with `archive_id` the log from there on.
+
+    Up to `to_time` (aware, UTC), or `to_position` (an LSN of PostgreSQL, a GTID of MariaDB), or, without both, the end
+    of the log. `users` says whether they are as their server has them now, or as they were then.
+    """
+
+    backup_id: str
+    archive_id: str | None = None
+    to_time: datetime | None = None
+    to_position: str | None = None
+    users: Users = "current"
+
+
+def chain_of(backup: Backup, by_id: Mapping[str, Backup]) -> list[Backup]:
+    """The backup with all its parents, the full one first. Raises KeyError when a parent is missing."""
+    chain = [backup]
+    while chain[0].parent_id is not None:
+        chain.insert(0, by_id[chain[0].parent_id])
+    return chain
+
+
+def descendants_of(backup_id: str, backups: Sequence[Backup]) -> list[Backup]:
+    """Its children and theirs, each after its own children: the order in which they can be deleted."""
+    found: list[Backup] = []
+    for one in backups:
+        if one.parent_id == backup_id:
+            found += [*descendants_of(one.id, backups), one]
+    return found
