@@ -13,7 +13,9 @@ from argosy.domain.errors import Invalid
 # Identifies our datastores and versions for ever, on every installation: ids in scripts keep working.
 _NAMESPACE = uuid.UUID("a6e0a1d6-3a0c-4d0e-9a55-0d5e2f4b7c11")
 
-Capability = Literal["databases", "users", "access", "root"]
+Capability = Literal[
+    "databases", "users", "access", "root", "backups", "incremental_backups", "point_in_time", "dumps"
+]
 
 
 @dataclass(frozen=True)
