@@ -16,7 +16,8 @@ from argosy.domain.databases import Database, NewUser, UserId
 from argosy.domain.errors import EngineError, Invalid
 from argosy.engines import upgrades
 from argosy.engines.base import Databases, RootAccess, Users
-from argosy.engines.upgrades import MayUpgrade, Software
+from argosy.engines.staging import Software
+from argosy.engines.upgrades import MayUpgrade
 from tests.support.certificates import TestAuthority
 from tests.support.engines import Guest
 from tests.support.images import image

@@ -35,7 +35,8 @@ from argosy.engines.base import (
     Upgrades,
     Users,
 )
-from argosy.engines.upgrades import MayUpgrade, Software
+from argosy.engines.staging import Software
+from argosy.engines.upgrades import MayUpgrade
 from argosy.rpc import messages
 from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
 from argosy.rpc.peers import CONTROL_PLANE

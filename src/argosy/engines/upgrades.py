@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,11 +28,13 @@ from typing import Any, Protocol, TypeVar
 
 from argosy import marks
 from argosy.domain.errors import EngineError, Invalid, OutOfSpace
-from argosy.engines import choices
+from argosy.engines import choices, staging
 from argosy.engines.base import Configurable, Databases, Engine, Upgrades, Users
-from argosy.engines.host import Account, Host
+from argosy.engines.host import Host
 from argosy.engines.process import ServerProcess
+from argosy.engines.staging import Software
 
+AREA = "upgrade"
 REHEARSAL = "rehearsal"
 REHEARSAL_MARK = {marks.ROLE: REHEARSAL}
 SERVED = "served"
@@ -42,15 +43,6 @@ _EXTRA_BYTES = 160 * 2**20
 _MIB = 2**20
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Software:
-    """What another version runs from, within reach of this guest."""
-
-    version: str
-    bundle: Path
-    template: Path
 
 
 class State(StrEnum):
@@ -75,7 +67,7 @@ Kind = TypeVar("Kind", bound=MayUpgrade)
 
 
 def area(host: Host) -> Path:
-    return host.data.parent / "upgrade"
+    return host.data.parent / AREA
 
 
 def previous(host: Host) -> Path:
@@ -157,8 +149,8 @@ def settle(host: Host) -> None:
     if marker is None:
         # Either an unfinished copy, or what the newer version does not need any more.
         if host.data.exists():
-            _remove(area(host))
-            _remove(previous(host))
+            staging.remove(area(host))
+            staging.remove(previous(host))
     elif str(host.bundle) == marker.new and marker.state is State.READY:
         _swap(host)
     elif str(host.bundle) == marker.old:
@@ -203,58 +195,18 @@ def served(host: Host) -> None:
     # The older one may serve again, when whoever upgraded was stopped half way: then the copy is out of date.
     if str(host.bundle) == marker.old or (str(host.bundle) == marker.new and marker.state is State.READY):
         _marker_file(host).unlink(missing_ok=True)
-        _remove(area(host))
-        _remove(previous(host))
+        staging.remove(area(host))
+        staging.remove(previous(host))
 
 
 def clear(host: Host) -> None:
     """Remove a staging area and everything that runs in it."""
     _end_rehearsal(host)
     _marker_file(host).unlink(missing_ok=True)
-    _remove(area(host))
-    _remove(previous(host))
-    for place in (host.etc / "upgrade", host.run / "u", host.run / "client", host.logs / "upgrade"):
-        _remove(place)
-
-
-def make_directory(host: Host, path: Path) -> Path:
-    """A new directory of the server's account, where that account could have put a link before: not through it."""
-    _remove(path)
-    path.mkdir(mode=0o700)
-    os.chown(path, host.account.uid, host.account.gid, follow_symlinks=False)
-    return path
-
-
-def beside(host: Host, name: str, *, data: Path, software: Software | None = None) -> Host:
-    """A place in the staging area where a server runs out of everybody's reach."""
-    version, bundle, template = host.version, host.bundle, host.template
-    if software is not None:
-        version, bundle, template = software.version, software.bundle, software.template
-    return replace(
-        host,
-        version=version,
-        bundle=bundle,
-        template=template,
-        data=data,
-        etc=host.etc / "upgrade" / name,
-        run=host.run / "u" / name,
-        logs=host.logs / "upgrade" / name,
-        private=True,
-    )
-
-
-def lay(place: Host, *, parameters: bool) -> None:
-    """The directories of such a place; with `parameters` its server gets the owner's choices."""
-    own = Account.own()
-    for path in (place.etc.parent, place.etc):
-        path.mkdir(mode=0o750, exist_ok=True)
-        os.chown(path, own.uid, place.account.gid)
-    for path in (place.run.parent, place.run, place.logs.parent, place.logs):
-        if not path.is_dir() or path.is_symlink():
-            make_directory(place, path)
-    if parameters:
-        chosen = choices.read(replace(place, etc=place.etc.parent.parent))
-        choices.write(place, replace(chosen, allowed_cidrs=()))
+    staging.remove(area(host))
+    staging.remove(previous(host))
+    staging.remove(host.run / "client")
+    staging.clear(host, AREA)
 
 
 def _build(engine: MayUpgrade, to: Software, say: Say) -> dict[str, float]:
@@ -263,7 +215,7 @@ def _build(engine: MayUpgrade, to: Software, say: Say) -> dict[str, float]:
     host = engine.host
     running = engine.server.pid is not None
     before = inventory(engine) if running else _remembered(host)
-    staging = make_directory(host, area(host))
+    room = staging.make_directory(host, area(host))
 
     def timed(what: str, doing: str, act: Callable[[], None]) -> None:
         say(doing)
@@ -272,8 +224,8 @@ def _build(engine: MayUpgrade, to: Software, say: Say) -> dict[str, float]:
         took[what] = time.monotonic() - began
 
     newer = _engine(engine, _staged(host, to))
-    lay(newer.host, parameters=True)
-    copy = staging / "copy"
+    staging.lay(newer.host, parameters=True)
+    copy = room / "copy"
     timed("copying", "copying the data", lambda: engine.copy_data(copy))
     timed("converting", f"converting the copy to {to.version}", lambda: newer.convert(engine, copy))
     try:
@@ -348,7 +300,7 @@ def _difference(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> st
 
 
 def _staged(host: Host, to: Software) -> Host:
-    return beside(host, "n", data=area(host) / "data", software=to)
+    return staging.beside(host, AREA, "n", data=area(host) / "data", software=to)
 
 
 def _engine(engine: Kind, place: Host) -> Kind:
@@ -358,14 +310,16 @@ def _engine(engine: Kind, place: Host) -> Kind:
 
 def older(engine: Kind, copy: Path) -> Kind:
     """The running version's engine on a copy of its data."""
-    place = beside(engine.host, "o", data=copy)
-    lay(place, parameters=False)
+    place = staging.beside(engine.host, AREA, "o", data=copy)
+    staging.lay(place, parameters=False)
     return _engine(engine, place)
 
 
 def _end_rehearsal(host: Host) -> None:
     """Kill whatever an earlier agent left running in the staging area."""
-    ServerProcess(beside(host, "n", data=area(host)), host.logs / "server.log", role=REHEARSAL).kill()
+    ServerProcess(
+        staging.beside(host, AREA, "n", data=area(host)), host.logs / "server.log", role=REHEARSAL
+    ).kill()
 
 
 def _swap(host: Host) -> None:
@@ -374,7 +328,7 @@ def _swap(host: Host) -> None:
         if not previous(host).exists():
             host.data.rename(previous(host))
         staged.rename(host.data)
-        _sync(host.data.parent)
+        staging.sync(host.data.parent)
 
 
 def _is_swapped(host: Host) -> bool:
@@ -392,27 +346,12 @@ def _is_swapped(host: Host) -> bool:
 def _swap_back(host: Host) -> None:
     if previous(host).exists():
         if host.data.exists():
-            _remove(area(host))
-            make_directory(host, area(host))
+            staging.remove(area(host))
+            staging.make_directory(host, area(host))
             host.data.rename(area(host) / "data")
         previous(host).rename(host.data)
-        _sync(host.data.parent)
-    _remove(area(host))
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path, ignore_errors=True)
+        staging.sync(host.data.parent)
+    staging.remove(area(host))
 
 
 def _marker_file(host: Host) -> Path:

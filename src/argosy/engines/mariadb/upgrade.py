@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from argosy.engines import upgrades
+from argosy.engines import staging, upgrades
 from argosy.engines.base import Engine, Upgrades
 from argosy.engines.host import Host
 from argosy.engines.mariadb import configuration
@@ -94,5 +94,5 @@ class MariaDbUpgrades(Upgrades, Engine):
             f"[client]\nuser = {ADMIN}\npassword = {password}\nsocket = {configuration.socket(self.host)}\n"
         )
         # Where the server's account may read it and nobody else: what it says that account could set itself.
-        upgrades.make_directory(self.host, self.host.run / "client")
+        staging.make_directory(self.host, self.host.run / "client")
         return self.host.write_file(self.host.run / "client" / "client.cnf", text)

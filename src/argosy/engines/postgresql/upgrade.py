@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from argosy.domain.errors import EngineError
-from argosy.engines import upgrades
+from argosy.engines import staging, upgrades
 from argosy.engines.base import Engine, Upgrades
 from argosy.engines.host import Host
 from argosy.engines.postgresql import configuration, template
@@ -102,7 +102,7 @@ class PostgresUpgrades(Upgrades, Engine):
         source = upgrades.older(older, copy)
         self._settle_copy(source)
         template.clone(self.host)
-        work = upgrades.make_directory(self.host, copy.with_name("work"))
+        work = staging.make_directory(self.host, copy.with_name("work"))
         command: list[str | Path] = [
             *under_a_name(self.host.account), self.programs.postgres.with_name("pg_upgrade"), "--link",
             "-b", source.programs.postgres.parent, "-B", self.programs.postgres.parent,
