@@ -20,10 +20,11 @@ from argosy.agent.log import set_up
 from argosy.agent.logs import LogFiles
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
+from argosy.agent.transfer import Transfers
 from argosy.agent.volume import VolumeWatch, usage
 from argosy.domain.errors import ArgosyError
 from argosy.domain.guest import RELEASE, GuestConfig
-from argosy.engines import engine_for, upgrades
+from argosy.engines import engine_for, restores, upgrades
 from argosy.engines.base import Configurable, Engine
 from argosy.engines.host import Account, Host, TlsFiles
 from argosy.rpc.reports import ConductorClient, GuestReport
@@ -101,6 +102,7 @@ def serve(config: GuestConfig) -> None:
     host.make_directory(host.run)
     host.make_directory(host.logs, 0o750)
     upgrades.settle(host)
+    restores.settle(host)
     engine = engine_for(config.engine, host)
     logs = LogFiles(engine)
     conductor = ConductorClient(config.conductor_url, client_context(*identity))
@@ -113,8 +115,9 @@ def serve(config: GuestConfig) -> None:
         record=reporter.record,
         besides=watch.look,
     )
+    transfers = Transfers(config.conductor_url, client_context(*identity), config.instance_id)
     server = TlsServer(
-        application(Calls(engine, supervisor, reporter, logs)),
+        application(Calls(engine, supervisor, reporter, logs, transfers)),
         config.address,
         config.rpc_port,
         server_context(*identity),

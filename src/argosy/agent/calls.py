@@ -14,15 +14,18 @@ from typing import Any, TypeVar, cast
 from pydantic import ValidationError
 
 import argosy
+from argosy.agent import backups
 from argosy.agent.diagnostics import figures_of, own_figures
 from argosy.agent.jobs import Jobs, Say
 from argosy.agent.logs import LogFiles
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor, Wanted
+from argosy.agent.transfer import Transfers
 from argosy.agent.volume import out_of_room
 from argosy.domain.databases import UserChange
 from argosy.domain.errors import ArgosyError, Unsupported
 from argosy.engines import choices, upgrades
+from argosy.engines.backups import BackUps, Checks, KeepsAccounts
 from argosy.engines.base import (
     Access,
     ChecksSize,
@@ -56,8 +59,16 @@ NOTHING = Nothing()
 class Calls:
     """What the control plane may ask of this guest."""
 
-    def __init__(self, engine: Engine, supervisor: Supervisor, reporter: Reporter, logs: LogFiles) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        supervisor: Supervisor,
+        reporter: Reporter,
+        logs: LogFiles,
+        transfers: Transfers,
+    ) -> None:
         self._logs = logs
+        self._transfers = transfers
         self._engine = engine
         self._supervisor = supervisor
         self._reporter = reporter
@@ -92,6 +103,11 @@ class Calls:
                 (messages.UpdateAccess, self.update_access),
                 (messages.TellGuard, self.tell_guard),
                 (messages.RotatePassword, self.rotate_password),
+                (messages.Await, self.wait_for_job),
+                (messages.BackUp, self.back_up),
+                (messages.Restore, self.restore),
+                (messages.DumpAccounts, self.dump_accounts),
+                (messages.Check, self.check),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
                 (messages.ShowDefaultSettings, self.show_default_settings),
                 (messages.ListLogs, self.list_logs),
@@ -171,10 +187,7 @@ class Calls:
         def work(say: Say) -> None:
             say("making the data directory")
             self._engine.initialise()
-            if call.parameters:
-                self._choose_parameters(call.parameters)
-            if call.allowed_cidrs or call.require_tls:
-                self._choose_access(call.allowed_cidrs, require_tls=call.require_tls)
+            self._choose(call)
             say("starting the database server")
             self._supervisor.start()
             if call.databases or call.users:
@@ -302,6 +315,38 @@ class Calls:
         networks, tls = self._capable(Guarded).guarded()
         return messages.Guard(networks=networks, tls=tls)
 
+    def wait_for_job(self, call: messages.Await) -> messages.JobState:
+        return self._jobs.wait(call.job_id, call.wait_s)
+
+    def back_up(self, call: messages.BackUp) -> messages.JobState:
+        def work(say: Say) -> str:
+            return backups.back_up(self._capable(BackUps), self._transfers, call, say)
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def restore(self, call: messages.Restore) -> messages.JobState:
+        def work(say: Say) -> str:
+            self._capable(BackUps)
+            told = backups.restore(
+                self._engine, self._supervisor, self._transfers, call, lambda: self._choose(call), say
+            )
+            if call.databases or call.users:
+                say("making databases and users")
+                self._make(call)
+            self._reporter.now()
+            return told
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def dump_accounts(self, _call: messages.DumpAccounts) -> messages.Accounts:
+        return messages.Accounts(dump=self._capable(KeepsAccounts).dump_accounts())
+
+    def check(self, call: messages.Check) -> messages.JobState:
+        def work(say: Say) -> str:
+            return backups.check(self._capable(Checks), call, say)
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
     def _take_size(self, say: Say, *, restart: bool) -> str:
         """Returns how it went."""
         if self._supervisor.wanted is not Wanted.RUNNING:
@@ -334,6 +379,13 @@ class Calls:
 
     def show_default_settings(self, _call: messages.ShowDefaultSettings) -> messages.DefaultSettings:
         return messages.DefaultSettings(settings=self._capable(Configurable).default_settings())
+
+    def _choose(self, call: messages.Prepare) -> None:
+        """What the owner chose, before the server's first start."""
+        if call.parameters:
+            self._choose_parameters(call.parameters)
+        if call.allowed_cidrs or call.require_tls:
+            self._choose_access(call.allowed_cidrs, require_tls=call.require_tls)
 
     def _choose_parameters(self, values: dict[str, str]) -> None:
         """Before the first start."""

@@ -53,6 +53,15 @@ class Jobs:
         known.ended.wait(wait_s)
         return known.state
 
+    def wait(self, job_id: str, wait_s: float) -> JobState:
+        """How a job is after at most `wait_s`, if it is known."""
+        with self._lock:
+            known = self._works.get(job_id)
+        if known is None:
+            return JobState(phase=Phase.FORGOTTEN)
+        known.ended.wait(wait_s)
+        return known.state
+
 
 def _do(known: _Work, work: Callable[[Say], str | None]) -> None:
     try:

@@ -116,6 +116,24 @@ class Supervisor:
                 raise
             self.end()
 
+    def exchange(self, work: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Stop the server, do the work, and start it; when it does not start, undo the work and start it as it was.
+
+        Raises why it did not.
+        """
+        with self._lock:
+            self._engine.stop()
+            self.check()
+            work()
+            try:
+                self.start()
+            except BaseException:
+                self._engine.stop()
+                undo()
+                with suppress(ArgosyError):
+                    self.start()
+                raise
+
     def give_up(self, work: Callable[[], None]) -> None:
         """Do the work, and if it does not fail, stop the server and start it no more in this agent's life."""
         with self._lock:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from argosy.domain.errors import InstanceBusy, InstanceProtected, Invalid
-from argosy.domain.operations import ApplyConfiguration
+from argosy.domain.operations import ApplyConfiguration, CreateBackup
 from argosy.domain.status import GONE, SILENT_AFTER, Report, Service, Shown, shown
 
 NAME_MAX = 255
@@ -166,8 +166,12 @@ class Instance:
             raise InstanceProtected(instance_id=self.id)
 
     def check_serves(self, now: datetime) -> None:
-        """Raises InstanceBusy unless the database server answers, as databases, users and root need it to."""
-        self._check_free(now)
+        """Raises InstanceBusy unless the database server answers, as databases, users and root need it to.
+
+        They may be changed while it is backed up, which may take hours.
+        """
+        if self.operation_kind != CreateBackup.kind:
+            self._check_free(now)
         self.check_answers(now)
 
     def check_answers(self, now: datetime) -> None:

@@ -148,11 +148,15 @@ class RenewAgent(InstanceRequest):
 
 @dataclass(frozen=True)
 class CreateBackup(InstanceRequest):
-    """Back an instance up while it serves, whole or, with `parent_id`, what has changed since."""
+    """Back an instance up while it serves, whole or, with `parent_id`, what has changed since.
+
+    A parent that was not named may turn out to be of no use: then the backup is a full one.
+    """
 
     kind: ClassVar[str] = "backup.create"
     backup_id: str
     parent_id: str | None = None
+    parent_named: bool = False
 
 
 @dataclass(frozen=True)

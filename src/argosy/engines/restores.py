@@ -45,10 +45,10 @@ def is_ready(host: Host, restore_id: str) -> bool:
     return marker is not None and marker["id"] == restore_id
 
 
-def told(host: Host) -> dict[str, Any]:
-    """What there was to tell of a restore that is ready: the engine's `facts`, and `remarks`."""
-    marker = _read(host) or {}
-    return {"facts": marker.get("facts", {}), "remarks": marker.get("remarks", [])}
+def done(host: Host, restore_id: str) -> dict[str, Any] | None:
+    """What there was to tell of this restore, when it is the last that was finished."""
+    last = _load(host.etc / "restored.json")
+    return None if last is None or last.pop("id") != restore_id else last
 
 
 def check_room(host: Host, needed_bytes: int) -> None:
@@ -84,7 +84,7 @@ def prepare(
         remarks = _prove(restored, accounts)
         say("writing to disk")
         host.run_program(["sync", "--file-system", host.data.parent], timeout_s=3600, as_agent=True)
-        _write(host, {"id": restore_id, "facts": dict(facts), "remarks": remarks})
+        _save(host, _marker_file(host), {"id": restore_id, "facts": dict(facts), "remarks": remarks})
     except BaseException:
         clear(host)
         raise
@@ -109,16 +109,24 @@ def give_up(host: Host) -> None:
     clear(host)
 
 
-def finish(host: Host) -> None:
-    """The restored server serves: what was before is not needed any more."""
-    clear(host)
+def finish(host: Host) -> dict[str, Any]:
+    """The restored server serves: what was before is not needed any more.
+
+    Returns what there is to tell: the engine's `facts`, and `remarks`.
+    """
+    marker = _read(host)
+    if marker is not None:
+        # Before the marker goes: a job that is begun again must not restore a second time.
+        _save(host, host.etc / "restored.json", marker)
     staging.remove(replaced(host))
+    clear(host)
+    return {key: value for key, value in (marker or {}).items() if key != "id"}
 
 
 def settle(host: Host) -> None:
-    """In an agent's first moments: finish an exchange that was begun. What was only being made is left to its job."""
+    """In an agent's first moments: finish an exchange that was begun. What was only being made, its job makes anew."""
     if _read(host) is None:
-        _end_programs(host)
+        clear(host)
     elif replaced(host).exists():
         exchange(host)
 
@@ -172,12 +180,16 @@ def _marker_file(host: Host) -> Path:
 
 
 def _read(host: Host) -> dict[str, Any] | None:
+    return _load(_marker_file(host))
+
+
+def _load(file: Path) -> dict[str, Any] | None:
     try:
-        stored: dict[str, Any] = json.loads(_marker_file(host).read_text())
+        stored: dict[str, Any] = json.loads(file.read_text())
     except FileNotFoundError:
         return None
     return stored
 
 
-def _write(host: Host, marker: dict[str, Any]) -> None:
-    host.write_file(_marker_file(host), json.dumps(marker, indent=1), as_agent=True)
+def _save(host: Host, file: Path, marker: dict[str, Any]) -> None:
+    host.write_file(file, json.dumps(marker, indent=1), as_agent=True)

@@ -32,6 +32,18 @@ class Backups:
             raise BackupNotFound(backup_id=backup_id)
         return _backup(row)
 
+    def find(self, backup_id: str) -> Backup | None:
+        """None when it is gone."""
+        try:
+            return self.get(backup_id)
+        except BackupNotFound:
+            return None
+
+    def with_leftovers(self) -> list[Backup]:
+        """Those that failed, of which the store may still hold something."""
+        query = sa.select(backups).where(backups.c.leftovers, self._ours())
+        return [_backup(row) for row in self._connection.execute(query)]
+
     def of_instance(self, instance_id: str) -> list[Backup]:
         """All of an instance, oldest first."""
         query = sa.select(backups).where(backups.c.instance_id == instance_id, self._ours())

@@ -50,6 +50,11 @@ class Instances:
             raise InstanceNotFound(instance_id=instance_id)
         return _instance(row)
 
+    def find(self, instance_id: str) -> Instance | None:
+        """None when it is deleted, or never was."""
+        row = self._execute(_ONE, _OWN_ONE, instance_id=instance_id).first()
+        return None if row is None else _instance(row)
+
     def page(
         self, limit: int, after_id: str | None = None, tags: Mapping[str, str | None] | None = None
     ) -> tuple[list[Instance], bool]:

@@ -278,12 +278,16 @@ class SwitchLog(Call[Nothing]):
 
 
 class Phase(StrEnum):
-    """How a job is. UNREACHABLE is the caller's word for an agent that did not answer."""
+    """How a job is. UNREACHABLE is the caller's word for an agent that did not answer.
+
+    FORGOTTEN is said of a job that this life of the agent was never given.
+    """
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
+    FORGOTTEN = "forgotten"
 
 
 class JobState(Message):
@@ -304,6 +308,12 @@ class Job(Call[JobState]):
     reply: ClassVar[type[Message]] = JobState
     job_id: str
     wait_s: float = 2.0
+
+
+class Await(Job):
+    """Wait for a job of any kind without saying again what it is about, which may be long, or secret."""
+
+    method: ClassVar[str] = "jobs.await"
 
 
 class Prepare(Job):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from argosy.domain.operations import CreateInstance
-from argosy.taskmanager.steps import configurations, guest, images, servers, volumes
+from argosy.taskmanager.steps import backups, configurations, guest, images, servers, volumes
 from argosy.taskmanager.workflow import workflow
 
 
@@ -17,7 +17,7 @@ from argosy.taskmanager.workflow import workflow
     "preparing the database server",
 )
 def create_instance(asked: CreateInstance) -> Iterator[None]:
-    """From nothing to a database server that answers queries.
+    """From nothing, or from a backup, to a database server that answers queries.
 
     If it fails half way, what was made stays for an operator to look at, the instance shows ERROR with the
     reason, and deleting it takes everything away.
@@ -33,7 +33,12 @@ def create_instance(asked: CreateInstance) -> Iterator[None]:
     servers.note_limits(asked.instance_id)
     yield
     wanted = configurations.wanted(asked.instance_id) if asked.configuration_id else None
-    guest.prepare(asked, address, wanted)
+    if asked.recovery is None:
+        guest.prepare(asked, address, wanted)
+    else:
+        backups.let_read(asked.operation_id, asked.instance_id, asked.recovery)
+        told = guest.restore(asked, address, wanted)
+        backups.note_restored(asked.instance_id, asked.recovery, told)
     if wanted is not None:
         configurations.applied(asked.instance_id, wanted)
     guest.note_guard(asked.instance_id, address)

@@ -9,6 +9,7 @@ from dbos import DBOS, DBOSConfig
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
 from argosy.taskmanager import (
     access,
+    backup,
     configure,
     create,
     delete,
@@ -17,6 +18,7 @@ from argosy.taskmanager import (
     rebuild,
     resize,
     restart,
+    restore,
     rotate,
     start,
     stop,
@@ -29,6 +31,8 @@ from argosy.taskmanager.steps import images
 WORKFLOWS = (
     configure.apply_configuration,
     access.update_access,
+    backup.create_backup,
+    backup.delete_backups,
     create.create_instance,
     delete.delete_instance,
     pull_image.pull_image,
@@ -38,6 +42,7 @@ WORKFLOWS = (
     resize.resize_flavor,
     resize.resize_volume,
     restart.restart_instance,
+    restore.restore_instance,
     rotate.rotate_password,
     start.start_instance,
     stop.stop_instance,

@@ -10,7 +10,9 @@ from argosy.metadata.store import Store
 from argosy.platforms.base import Platform
 from argosy.rpc.certificates import Authority
 from argosy.rpc.client import Guests
+from argosy.storage.backups import BackupStore
 from argosy.storage.base import ObjectStore
+from argosy.storage.keys import KeyRing
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Parts:
     seal: Seal
     conductor_url: str
     objects: ObjectStore
+    backups: BackupStore
+    keys: KeyRing
+    backup_limit_mb_s: float | None = None
     retention: Retention = Retention()
 
 

@@ -16,7 +16,7 @@ from argosy.domain.guest import RELEASE
 from argosy.domain.operations import ApplyConfiguration, CreateInstance, DeleteInstance, RenewAgent
 from argosy.taskmanager import autogrow, retention
 from argosy.taskmanager.parts import parts
-from argosy.taskmanager.steps import images
+from argosy.taskmanager.steps import backups, images
 
 log = structlog.get_logger()
 
@@ -41,6 +41,7 @@ def run(ended: threading.Event) -> None:
             images.publish,
             images.publish_parameters,
             renew_old_agents,
+            backups.sweep_leftovers,
             *seldom,
         ):
             try:

@@ -10,10 +10,12 @@ from typing import Any
 from dbos import DBOS
 
 from argosy.domain.access import Rules, rules_of
+from argosy.domain.backup import Recovery
 from argosy.domain.configuration import Wanted
-from argosy.domain.errors import BY_KIND, ArgosyError, GuestUnreachable, Kind
+from argosy.domain.errors import BY_KIND, ArgosyError, Failed, GuestUnreachable, Kind
 from argosy.domain.operations import (
     ApplyConfiguration,
+    CreateBackup,
     CreateInstance,
     DeleteInstance,
     InstanceRequest,
@@ -21,6 +23,7 @@ from argosy.domain.operations import (
     RehearseUpgrade,
     Request,
     ResizeFlavor,
+    RestoreInstance,
     RotatePassword,
     StartInstance,
     StopInstance,
@@ -46,12 +49,13 @@ from argosy.rpc.messages import (
     Stop,
 )
 from argosy.taskmanager.parts import parts
-from argosy.taskmanager.steps import configurations, servers
+from argosy.taskmanager.steps import backups, configurations, servers
 
 WAIT_S = 2.0
 LOOK_S = 60.0  # a server that died of want of space may have to recover
 JOB_TRIES = 450  # turns of WAIT_S: a quarter of an hour
 UPGRADE_TRIES = 10_800  # six hours: all data is copied
+BACKUP_TRIES = 86_400  # two days
 # A booting guest answers within a second, so it is asked often at first; one that has died is booted again.
 EAGER_TRIES, EAGER_S = 40, 0.05
 PATIENT_TRIES, PATIENT_S = 120, 1.0
@@ -151,6 +155,22 @@ def abandon_upgrade(asked: UpgradeInstance, address: str) -> None:
 
 def finish_upgrade(asked: UpgradeInstance, address: str) -> None:
     _finish(partial(_upgrade, messages.FinishUpgrade), asked, address, tries=UPGRADE_TRIES)
+
+
+def back_up(asked: CreateBackup, address: str, *, parent: str | None) -> str:
+    """Have the server backed up into the archive of its backup. Returns what the job told, a JSON object."""
+    attempt = "increment" if parent is not None else "full"
+    return _finish(partial(_back_up, parent, attempt), asked, address, tries=BACKUP_TRIES)
+
+
+def restore(asked: CreateInstance | RestoreInstance, address: str, wanted: Wanted | None = None) -> str:
+    """Have the data made of backups, and the server started on it. Returns what the job told, a JSON object."""
+    return _finish(partial(_restore, wanted), asked, address, tries=BACKUP_TRIES)
+
+
+def check(asked: InstanceRequest, address: str, backup_id: str) -> str:
+    """Have the data checked, and compared with what a backup's facts say. Returns a JSON list of what is wrong."""
+    return _finish(partial(_check, backup_id), asked, address, tries=BACKUP_TRIES)
 
 
 def _finish(step: _Step, asked: InstanceRequest, address: str, tries: int = JOB_TRIES) -> str:
@@ -292,6 +312,73 @@ def _stop(asked: DeleteInstance | RebuildInstance | StopInstance, address: str) 
 @DBOS.step(name="guest.start")
 def _start(asked: StartInstance | UpgradeInstance, address: str) -> JobState:
     return _run(asked, address, Start(job_id=asked.operation_id, wait_s=WAIT_S))
+
+
+@DBOS.step(name="guest.back_up")
+def _back_up(parent: str | None, attempt: str, asked: CreateBackup, address: str) -> JobState:
+    def job(job_id: str) -> Job:
+        with parts().store.read() as tx:
+            backup = tx.backups.get(asked.backup_id)
+            facts = dict(tx.backups.get(parent).facts) if parent is not None else None
+        limit = parts().backup_limit_mb_s
+        return messages.BackUp(
+            job_id=job_id, wait_s=WAIT_S, archive=backups.archive(backup), parent=facts, limit_mb_s=limit
+        )
+
+    return _run_once(asked, address, f"{asked.operation_id}-{attempt}", job)
+
+
+@DBOS.step(name="guest.restore")
+def _restore(configuration: Wanted | None, asked: CreateInstance | RestoreInstance, address: str) -> JobState:
+    def job(job_id: str) -> Job:
+        recovery = asked.recovery
+        if recovery is None:
+            raise Failed("The operation names no backup to restore.")
+        in_place = isinstance(asked, RestoreInstance)
+        more = {} if isinstance(asked, RestoreInstance) else parts().seal.open(asked.sealed)
+        with parts().store.read() as tx:
+            rules = rules_of(tx.instances.get(asked.instance_id))
+        return messages.Restore(
+            job_id=job_id,
+            wait_s=WAIT_S,
+            databases=tuple(Database(**one) for one in more.get("databases", ())),
+            users=tuple(NewUser(**one) for one in more.get("users", ())),
+            parameters=configurations.values(configuration),
+            allowed_cidrs=rules.networks,
+            require_tls=rules.require_tls,
+            chain=backups.chain(recovery),
+            accounts=_accounts_of(recovery),
+            in_place=in_place,
+        )
+
+    return _run_once(asked, address, asked.operation_id, job)
+
+
+@DBOS.step(name="guest.check")
+def _check(backup_id: str, asked: InstanceRequest, address: str) -> JobState:
+    with parts().store.read() as tx:
+        fingerprint = tx.backups.get(backup_id).facts.get("fingerprint")
+    job_id = f"{asked.operation_id}-check"
+    return _run(asked, address, messages.Check(job_id=job_id, wait_s=WAIT_S, fingerprint=fingerprint))
+
+
+def _accounts_of(recovery: Recovery) -> str | None:
+    """Users as their server has them now, when that is asked for and it answers; None for as they were."""
+    if recovery.users != "current":
+        return None
+    source = backups.source_of(recovery)
+    if source is None:
+        return None
+    try:
+        return parts().guests.call(source, messages.DumpAccounts(), timeout_s=LOOK_S).dump
+    except ArgosyError:
+        return None
+
+
+def _run_once(asked: Request, address: str, job_id: str, job: Callable[[str], Job]) -> JobState:
+    """Like `_run`, for a job that is long to say, or secret: said only to a guest that was not told yet."""
+    state = _run(asked, address, messages.Await(job_id=job_id, wait_s=WAIT_S))
+    return _run(asked, address, job(job_id)) if state.phase is Phase.FORGOTTEN else state
 
 
 def _run(asked: Request, address: str, job: Job) -> JobState:

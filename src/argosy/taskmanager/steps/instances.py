@@ -95,3 +95,4 @@ def bury(operation_id: str) -> None:
     """Nothing of the instance is left: it is gone for its owner too."""
     with parts().store.write() as tx:
         tx.operations.bury(operation_id)
+        tx.grants.take(tx.operations.get(operation_id).instance_id or "")

@@ -1,0 +1,24 @@
+"""Put an instance back to what it was, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from argosy.domain.operations import RestoreInstance
+from argosy.taskmanager.steps import backups, guest, instances
+from argosy.taskmanager.workflow import workflow
+
+
+@workflow(RestoreInstance, "finding the backup", "restoring", "writing it down")
+def restore_instance(asked: RestoreInstance) -> Iterator[None]:
+    """The guest makes the restored data beside what it has, proves it, and only then exchanges the two.
+
+    Whatever fails, the instance goes on with the data it has.
+    """
+    yield
+    address = instances.server_of(asked.instance_id)
+    backups.let_read(asked.operation_id, asked.instance_id, asked.recovery)
+    yield
+    told = guest.restore(asked, address)
+    yield
+    backups.note_restored(asked.instance_id, asked.recovery, told)
