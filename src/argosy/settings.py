@@ -76,6 +76,14 @@ class ObjectSettings(BaseModel):
     max_gb_per_project: float | None = Field(default=10, gt=0)
 
 
+class BackupSettings(BaseModel):
+    """Where backups are kept: unset, `backups` in the home. `limit_mb_s` bounds what one backup reads, in MiB."""
+
+    directory: Path | None = None
+    container: str = "database_backups"
+    limit_mb_s: float | None = Field(default=None, gt=0)
+
+
 class LocalSettings(BaseModel):
     """The local platform. `network` unset is a /24 of 127.77.0.0/16 chosen by the home's path."""
 
@@ -117,6 +125,7 @@ class Settings(BaseSettings):
     taskmanager: TaskManagerSettings = TaskManagerSettings()
     local: LocalSettings = LocalSettings()
     objects: ObjectSettings = ObjectSettings()
+    backups: BackupSettings = BackupSettings()
     retention: RetentionSettings = RetentionSettings()
     quotas: QuotaSettings = QuotaSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()

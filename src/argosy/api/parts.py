@@ -12,7 +12,9 @@ from argosy.identity.service import Identity
 from argosy.metadata.sealing import Seal
 from argosy.metadata.store import Store
 from argosy.rpc.client import Guests
+from argosy.storage.backups import BackupStore
 from argosy.storage.base import ObjectStore
+from argosy.storage.keys import KeyRing
 
 if TYPE_CHECKING:
     from argosy.api.rates import Rates
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 class Parts:
     """`public_endpoint` is what clients are told, None for what each request was sent to; sizes in GB.
 
-    `rates` is None where nobody's requests are counted. `pulls_from_debian` says whether versions that operators make can be had at all.
+    `rates` is None where nobody's requests are counted. `backup_container` is where backups go unless told otherwise. `pulls_from_debian` says whether versions that operators make can be had at all.
     """
 
     store: Store
@@ -38,5 +40,8 @@ class Parts:
     database_ca: str
     streams: Streams
     objects: ObjectStore
+    backups: BackupStore
+    keys: KeyRing
+    backup_container: str
     pulls_from_debian: bool
     rates: Rates | None = None

@@ -1,4 +1,4 @@
-"""The conductor's application: one route, over mutual TLS, and a guest may speak for its own instance only."""
+"""The conductor's application, over mutual TLS: a guest may speak for its own instance only."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 import structlog
 from fastapi import FastAPI, Request, Response
 
+from argosy.conductor import objects
 from argosy.domain.errors import InstanceNotFound
 from argosy.domain.status import Report, Service
 from argosy.metadata.store import Store
 from argosy.rpc import peers, reports
 from argosy.rpc.server import PEER
+from argosy.storage.backups import BackupStore
 
 log = structlog.get_logger()
 
 
-def application(store: Store) -> FastAPI:
+def application(store: Store, backups: BackupStore) -> FastAPI:
     app = FastAPI(title="Argosy conductor", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.post(reports.PATH, status_code=204)
@@ -52,4 +54,5 @@ def application(store: Store) -> FastAPI:
                 tx.events.add(instance.project_id, instance.id, event.kind, event.message, "guest")
         return Response(status_code=204)
 
+    objects.add_routes(app, store, backups)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from argosy import catalog
 from argosy.domain.datastore import Version
 from argosy.domain.instance import Flavor
 from argosy.domain.versions import Offer
-from argosy.files import write_file
+from argosy.files import write_file, write_once
 from argosy.metadata.accounts import Accounts
 from argosy.metadata.migrations import migrate
 from argosy.metadata.sealing import Seal
@@ -56,7 +57,7 @@ class ControlPlane:
         from argosy.rpc.server import TlsServer
 
         host, port = self.settings.conductor_listen
-        return TlsServer(application(self.store), host, port, server_context(*self._own))
+        return TlsServer(application(self.store, self.backups()), host, port, server_context(*self._own))
 
     def api(self) -> Any:
         """The API's ASGI application, with the first accounts made when there are none."""
@@ -99,6 +100,9 @@ class ControlPlane:
                 database_ca=self.database.certificate,
                 streams=self.streams,
                 objects=self.objects(),
+                backups=self.backups(),
+                keys=self.keys(),
+                backup_container=self.settings.backups.container,
                 pulls_from_debian="debian" in self.settings.local.image_sources,
                 rates=self._rates(),
             )
@@ -130,6 +134,9 @@ class ControlPlane:
             seal=self.seal,
             conductor_url=f"https://{host}:{port}",
             objects=self.objects(),
+            backups=self.backups(),
+            keys=self.keys(),
+            backup_limit_mb_s=self.settings.backups.limit_mb_s,
             retention=Retention(
                 deleted_instances=timedelta(days=kept.deleted_instances_days),
                 operations=timedelta(days=kept.operations_days),
@@ -149,6 +156,24 @@ class ControlPlane:
         objects = self.settings.objects
         most = None if objects.max_gb_per_project is None else int(objects.max_gb_per_project * 2**30)
         return DirectoryStore(objects.directory or self.settings.home / "objects", most_bytes=most)
+
+    def backups(self) -> Any:
+        """Where backups are kept."""
+        from argosy.storage.backup_directory import DirectoryBackups
+        from argosy.storage.directory import DirectoryStore
+
+        host, port = self.settings.conductor_listen
+        place = self.settings.backups.directory or self.settings.home / "backups"
+        signing = self._secrets / "backup-urls.key"
+        write_once(signing, secrets.token_hex(32), 0o600)
+        return DirectoryBackups(
+            DirectoryStore(place), f"https://{host}:{port}", bytes.fromhex(signing.read_text())
+        )
+
+    def keys(self) -> Any:
+        from argosy.storage.keys import KeyRing
+
+        return KeyRing.open(self._secrets / "backup-keys")
 
     def platform(self) -> LocalPlatform:
         return local_platform(self.settings)

@@ -16,6 +16,7 @@ from argosy.domain.operations import CreateBackup
 from argosy.metadata.store import Transaction
 from argosy.rpc.messages import Archive
 from argosy.rpc.urls import VALID_S
+from argosy.storage import keys
 from argosy.taskmanager.parts import parts
 
 log = structlog.get_logger()
@@ -45,7 +46,7 @@ def begin(asked: CreateBackup) -> None:
         )
         tx.grants.give(instance.id, backup.container, backup.prefix, "PUT", asked.operation_id)
     own.backups.check(backup.container)
-    own.backups.put(backup.container, backup.prefix + KEY, own.keys.document(wrapped))
+    own.backups.put(backup.container, backup.prefix + KEY, keys.document(wrapped))
 
 
 @DBOS.step(name="backups.make_full")

@@ -1,0 +1,186 @@
+"""Objects of the store that backups are in, read and written by URLs that the conductor signs for this guest.
+
+Conductor and store may be away for a while, or answer with errors: everything is tried again, with pauses that grow, until
+nothing has worked for `PATIENCE_S`. On the standard library's HTTP client, as reports are (decision 2).
+"""
+
+from __future__ import annotations
+
+import http
+import http.client
+import logging
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+from urllib.parse import urlsplit
+
+from argosy.domain.errors import Failed, Unavailable
+from argosy.rpc.messages import Archive
+from argosy.rpc.urls import PATH, VALID_S, Urls, UrlsWanted
+from argosy.storage.archive import Objects
+from argosy.storage.base import ObjectNotFound, StoreFull
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 600.0
+PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+TIMEOUT_S = 60.0
+# Chunks come one after the other: their URLs are asked for so many at a time.
+AHEAD = 16
+_CHUNK = re.compile(r"(.*chunk-)(\d{8})")
+
+Method = Literal["GET", "PUT"]
+
+
+class _Again(Exception):
+    """It did not work this time."""
+
+
+class Transfers:
+    """The store, as this guest may use it. Safe to share between threads."""
+
+    def __init__(
+        self, conductor_url: str, context: ssl.SSLContext, instance_id: str, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._conductor = conductor_url
+        self._context = context
+        self._instance_id = instance_id
+        self._patience_s = patience_s
+        self._connections = threading.local()
+
+    def objects(self, archive: Archive) -> Objects:
+        """Those of an archive that this guest is granted to read, or to write."""
+        return _ArchiveObjects(self, archive.container, archive.prefix)
+
+    def urls(self, container: str, method: Method, names: list[str]) -> Urls:
+        """Raises _Again when the conductor does not answer, Failed when it refuses."""
+        wanted = UrlsWanted(instance_id=self._instance_id, container=container, method=method, names=names)
+        status, content = self.request(
+            "POST",
+            self._conductor + PATH,
+            wanted.model_dump_json().encode(),
+            {"Content-Type": "application/json"},
+            ours=True,
+        )
+        if status == http.HTTPStatus.OK:
+            return Urls.model_validate_json(content)
+        if status == http.HTTPStatus.FORBIDDEN:
+            raise Failed(
+                "The conductor does not let this guest at the archive any more: the operation has ended.",
+                code="not-granted",
+            )
+        raise _Again(f"the conductor answered {status}: {content[:200].decode(errors='replace')}")
+
+    def request(
+        self, method: str, url: str, content: bytes | None, headers: dict[str, str], *, ours: bool
+    ) -> tuple[int, bytes]:
+        """One request, over a connection that is kept. `ours` shows the guest's certificate. Raises _Again."""
+        parts = urlsplit(url)
+        place = f"{parts.scheme}://{parts.netloc}" + (" as ourselves" if ours else "")
+        kept: dict[str, http.client.HTTPConnection] = self._connections.__dict__
+        connection = kept.get(place)
+        if connection is None:
+            connection = kept[place] = self._connect(parts.scheme, parts.netloc, ours=ours)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        try:
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise _Again(f"{type(error).__name__}: {error}") from error
+
+    def patiently(self, what: str, attempt: Callable[[], bytes]) -> bytes:
+        """Try until it works. Raises Unavailable when it has not for too long."""
+        deadline = time.monotonic() + self._patience_s
+        tries = 0
+        while True:
+            try:
+                return attempt()
+            except _Again as reason:
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"{what} did not work for {self._patience_s / 60:.0f} minutes: {reason}."
+                    ) from reason
+                if tries == 0:
+                    log.warning(
+                        "store or conductor does not work", extra={"what": what, "error": str(reason)}
+                    )
+                time.sleep(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
+                tries += 1
+
+    def _connect(self, scheme: str, netloc: str, *, ours: bool) -> http.client.HTTPConnection:
+        if scheme == "http":
+            return http.client.HTTPConnection(netloc, timeout=TIMEOUT_S)
+        context = self._context if ours else ssl.create_default_context()
+        return http.client.HTTPSConnection(netloc, timeout=TIMEOUT_S, context=context)
+
+
+class _ArchiveObjects:
+    """The objects below the prefix of one archive."""
+
+    def __init__(self, transfers: Transfers, container: str, prefix: str) -> None:
+        self._transfers = transfers
+        self._container = container
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._signed: dict[tuple[Method, str], tuple[str, bool, float]] = {}
+
+    def put(self, name: str, content: bytes) -> None:
+        self._transfers.patiently(f"Writing {name} to the store", lambda: self._try("PUT", name, content))
+
+    def get(self, name: str) -> bytes:
+        return self._transfers.patiently(
+            f"Reading {name} from the store", lambda: self._try("GET", name, None)
+        )
+
+    def _try(self, method: Method, name: str, content: bytes | None) -> bytes:
+        url, ours = self._url(method, name)
+        status, answer = self._transfers.request(method, url, content, {}, ours=ours)
+        if status < http.HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+        with self._lock, suppress(KeyError):
+            del self._signed[method, name]
+        if status == http.HTTPStatus.NOT_FOUND and method == "GET":
+            raise ObjectNotFound(name=name)
+        if status == http.HTTPStatus.INSUFFICIENT_STORAGE:
+            raise StoreFull
+        said = f"the store answered {status}: {answer[:200].decode(errors='replace')}"
+        if status in {
+            http.HTTPStatus.BAD_REQUEST,
+            http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            http.HTTPStatus.LENGTH_REQUIRED,
+        }:
+            raise Failed(f"{name} cannot be written: {said}", code="store-refused")
+        raise _Again(said)
+
+    def _url(self, method: Method, name: str) -> tuple[str, bool]:
+        with self._lock:
+            signed = self._signed.get((method, name))
+        if signed is None or time.monotonic() > signed[2]:
+            names = _with_those_ahead(name)
+            until = time.monotonic() + VALID_S / 2
+            told = self._transfers.urls(self._container, method, [self._prefix + one for one in names])
+            fresh = {
+                (method, one): (url, told.by_conductor, until)
+                for one, url in zip(names, told.urls, strict=True)
+            }
+            with self._lock:
+                self._signed = {
+                    **{known: kept for known, kept in self._signed.items() if kept[2] > time.monotonic()},
+                    **fresh,
+                }
+            signed = fresh[method, name]
+        return signed[0], signed[1]
+
+
+def _with_those_ahead(name: str) -> list[str]:
+    found = _CHUNK.fullmatch(name)
+    if found is None:
+        return [name]
+    first = int(found[2])
+    return [f"{found[1]}{number:08}" for number in range(first, first + AHEAD)]

@@ -1,0 +1,172 @@
+"""The archive format: what comes back is what went in, and whatever was done to it is found out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from argosy.domain.errors import BackupUnusable
+from argosy.storage import archive, keys
+from argosy.storage.archive import CHUNK_BYTES, Reader, Writer
+from argosy.storage.base import ObjectNotFound
+from argosy.storage.keys import KeyRing
+
+KEY = bytes(range(32))
+Held = dict[str, bytes]
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.held: Held = {}
+
+    def put(self, name: str, content: bytes) -> None:
+        self.held[name] = content
+
+    def get(self, name: str) -> bytes:
+        try:
+            return self.held[name]
+        except KeyError:
+            raise ObjectNotFound(name=name) from None
+
+
+STREAM = os.urandom(CHUNK_BYTES) + b"abc" * CHUNK_BYTES + b"the end"
+
+
+def written(archive_id: str = "a") -> Memory:
+    objects = Memory()
+    writer = Writer(objects, archive_id, KEY)
+    for start in range(0, len(STREAM), 1_000_003):
+        writer.write(STREAM[start : start + 1_000_003])
+    writer.finish({"position": "0/1"})
+    return objects
+
+
+def read(objects: Memory, archive_id: str = "a", key: bytes = KEY) -> bytes:
+    return b"".join(Reader(objects, archive_id, key).read())
+
+
+def test_what_is_read_is_what_was_written() -> None:
+    objects = written()
+    manifest = Reader(objects, "a", KEY).manifest
+    assert read(objects) == STREAM
+    assert (manifest.data_bytes, dict(manifest.facts)) == (len(STREAM), {"position": "0/1"})
+    assert manifest.size_bytes == sum(
+        len(content) for name, content in objects.held.items() if name.startswith("chunk-")
+    )
+    assert len(manifest.chunks) == 5
+
+
+@pytest.mark.parametrize("stream", [b"", b"x", b"y" * CHUNK_BYTES])
+def test_streams_at_the_edges(stream: bytes) -> None:
+    objects = Memory()
+    writer = Writer(objects, "a", KEY)
+    writer.write(stream)
+    assert writer.finish({}).data_bytes == len(stream)
+    assert read(objects) == stream
+
+
+def _flip(held: Held) -> None:
+    content = bytearray(held["chunk-00000001"])
+    content[len(content) // 2] ^= 1
+    held["chunk-00000001"] = bytes(content)
+
+
+def _swap(held: Held) -> None:
+    held["chunk-00000000"], held["chunk-00000001"] = held["chunk-00000001"], held["chunk-00000000"]
+
+
+def _cut(held: Held) -> None:
+    held["chunk-00000000"] = held["chunk-00000000"][:-1]
+
+
+def _lose(held: Held) -> None:
+    del held["chunk-00000002"]
+
+
+def _take_anothers(held: Held) -> None:
+    held["chunk-00000004"] = written("b").held["chunk-00000004"]
+
+
+def _leave_out_the_last(held: Held) -> None:
+    sealed = json.loads(held["manifest.json"])
+    manifest = json.loads(sealed["manifest"])
+    manifest["chunks"].pop()
+    sealed["manifest"] = json.dumps(manifest, sort_keys=True)
+    held["manifest.json"] = json.dumps(sealed).encode()
+
+
+def _lose_the_manifest(held: Held) -> None:
+    del held["manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_flip, "chunk-00000001 of archive a is damaged: its SHA-256"),
+        (_swap, "chunk-00000000 of archive a is damaged"),
+        (_cut, "chunk-00000000 of archive a is damaged: it has"),
+        (_lose, "chunk-00000002 of archive a is missing"),
+        (_take_anothers, "chunk-00000004 of archive a is damaged"),
+        (_leave_out_the_last, "it was changed"),
+        (_lose_the_manifest, "manifest.json of archive a is missing"),
+    ],
+)
+def test_harm_is_found_and_named(harm: Callable[[Held], None], told: str) -> None:
+    objects = written()
+    harm(objects.held)
+    with pytest.raises(BackupUnusable, match=told):
+        read(objects)
+
+
+def test_a_chunk_with_its_hash_changed_in_the_manifest_too_does_not_open() -> None:
+    """Whoever can write the store can do that, but has no key to seal the manifest with."""
+    objects = written()
+    other = written("b")
+    manifest = Reader(objects, "a", KEY).manifest
+    forged = archive.Manifest(
+        "a", Reader(other, "b", KEY).manifest.chunks, manifest.data_bytes, manifest.sha256
+    )
+    objects.held = {**other.held, "manifest.json": forged.sealed(KEY)}
+    with pytest.raises(BackupUnusable, match="its key does not open it"):
+        read(objects)
+
+
+def test_the_wrong_key_and_the_wrong_archive_are_told() -> None:
+    with pytest.raises(BackupUnusable, match="the key is another's"):
+        read(written(), key=bytes(32))
+    with pytest.raises(BackupUnusable, match="is that of b"):
+        read(written("b"), "a")
+
+
+def test_keys_are_wrapped_and_rotated_without_the_data(tmp_path: Path) -> None:
+    ring = KeyRing.open(tmp_path / "keys")
+    key, wrapped = ring.new()
+    assert ring.unwrap(wrapped) == key
+    assert key.hex() not in wrapped
+    first = ring.active
+    ring.rotate()
+    assert ring.unwrap(wrapped) == key
+    again = ring.rewrap(wrapped)
+    assert ring.wrapped_by(again) == ring.active != first
+    ring.remove(first)
+    assert ring.unwrap(again) == key
+    with pytest.raises(BackupUnusable, match="is not in the key ring"):
+        ring.unwrap(wrapped)
+    assert {oct(file.stat().st_mode & 0o777) for file in (tmp_path / "keys").iterdir()} == {"0o600"}
+
+
+@pytest.mark.parametrize("wrapped", ["", "nobody:", "../../etc/passwd:AAAA", "20260101T000000.0Z:!"])
+def test_a_key_that_is_none_is_refused(tmp_path: Path, wrapped: str) -> None:
+    with pytest.raises(BackupUnusable):
+        KeyRing.open(tmp_path / "keys").unwrap(wrapped)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format": "x", "wrapped": "y"}'])
+def test_key_documents(content: bytes) -> None:
+    assert keys.wrapped_in(keys.document("a:b")) == "a:b"
+    with pytest.raises(BackupUnusable):
+        keys.wrapped_in(content)
