@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from argosy.domain.errors import EngineError, UserNotFound
+from argosy.domain.errors import EngineError, Invalid, UserNotFound
 from argosy.engines.host import Host
 from argosy.engines.valkey.client import Client, Command, Refused
 
 ADMIN = "os_admin"
 ROOT = "default"
 RESERVED = frozenset({ADMIN, ROOT, "os_repl"})
+_DUMPED = re.compile(r"user [^\s]+( (on|off|#[0-9a-f]{64}))*")
 
 # All data, and every command but those that change the server, tell its secrets or stop it. What is then
 # let in again is dangerous only to the data, which is the users' own, or tells nothing but figures.
@@ -111,6 +112,36 @@ class Accounts:
         with self._lock:
             self._change([_set(ROOT, "reset")], end_sessions_of=[ROOT])
 
+    def dump(self) -> str:
+        """Who there is, root included, with which password: lines of an ACL file."""
+        everyone = {
+            name: rules for name, rules in self._definitions().items() if name not in RESERVED - {ROOT}
+        }
+        return "".join(f"user {' '.join((name, *_credentials(rules)))}\n" for name, rules in everyone.items())
+
+    def load(self, dump: str) -> None:
+        """Make those the only ones there are; sessions end of whose password is another. Raises Invalid."""
+        wanted = read_dump(dump)
+        with self._lock:
+            before = {
+                name: _credentials(rules)
+                for name, rules in self._definitions().items()
+                if name not in RESERVED - {ROOT}
+            }
+            gone = sorted(set(before) - set(wanted) - {ROOT})
+            root = wanted.get(ROOT, ("off",))
+            users = {name: rules for name, rules in wanted.items() if name != ROOT}
+            self._change(
+                [
+                    *(_set(name, "reset", *credentials, *USER_RULES) for name, credentials in users.items()),
+                    _set(ROOT, "reset", *root, *(ROOT_RULES if "on" in root else ())),
+                    *(("ACL", "DELUSER", name) for name in gone),
+                ],
+                end_sessions_of=[
+                    name for name in before if before[name] != wanted.get(name) and name not in gone
+                ],
+            )
+
     def rotate_own(self, prove: Callable[[str], None]) -> None:
         """Another password for the management account; `prove` raises when it does not work. See RotatesPassword."""
         with self._lock:
@@ -161,6 +192,14 @@ class Accounts:
             raise
         if end_sessions_of:
             self._client.pipeline([("CLIENT", "KILL", "USER", name) for name in end_sessions_of])
+
+
+def read_dump(text: str) -> dict[str, tuple[str, ...]]:
+    """What `Accounts.dump` wrote: on or off and password hashes, by name. Raises Invalid for anything else."""
+    lines = text.split("\n")
+    if lines.pop() or not all(_DUMPED.fullmatch(line) for line in lines):
+        raise Invalid("These are no accounts of a Valkey or Redis server.", code="bad-accounts")
+    return {name: rules for name, rules in map(_parsed, lines) if name not in RESERVED - {ROOT}}
 
 
 def _set(name: str, *rules: str) -> Command:

@@ -108,7 +108,7 @@ class Client:
         # A server that takes no more clients says so and hangs up without reading: what it said is
         # still there to be read although nothing can be sent.
         with contextlib.suppress(BrokenPipeError):
-            connection.sendall(b"".join(_packed(command) for command in commands))
+            connection.sendall(b"".join(packed(command) for command in commands))
         replies: list[Any] = []
         while len(replies) < len(commands):
             reply = self._reader.gets()
@@ -127,9 +127,10 @@ class Client:
             self._socket = None
 
 
-def _packed(command: Command) -> bytes:
-    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows one word
-    return packed
+def packed(command: Command) -> bytes:
+    """A command as it is sent."""
+    sent: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub knows one word
+    return sent
 
 
 def _checked(reply: Any) -> Any:

@@ -20,6 +20,8 @@ from argosy.engines.logs import LayeredLogs
 from argosy.engines.process import ServerProcess
 from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
+from argosy.engines.valkey.backups import ACL_FILE, DIRECTORY, MANIFEST, ValkeyBackups, lay_manifest
+from argosy.engines.valkey.checks import ValkeyChecks
 from argosy.engines.valkey.client import Client, Refused
 from argosy.engines.valkey.configuration import find_program
 from argosy.engines.valkey.guard import ValkeyGuard
@@ -30,7 +32,16 @@ _STOP_S = 60
 
 
 class ValkeyEngine(
-    LayeredLogs, ValkeyGuard, ValkeyUpgrades, Engine, Users, RootAccess, RotatesPassword, ChecksSize
+    LayeredLogs,
+    ValkeyGuard,
+    ValkeyUpgrades,
+    ValkeyBackups,
+    ValkeyChecks,
+    Engine,
+    Users,
+    RootAccess,
+    RotatesPassword,
+    ChecksSize,
 ):
     """Drives one server through its Unix socket.
 
@@ -44,8 +55,8 @@ class ValkeyEngine(
         self.server = server
         self._applying = threading.RLock()
         self._socket = host.run / "server.sock"
-        self._aclfile = host.data / "users.acl"
-        self._log = host.data / "appendonlydir" / "appendonly.aof.manifest"
+        self._aclfile = host.data / ACL_FILE
+        self._log = host.data / DIRECTORY / MANIFEST
         password_file = host.etc / f"{ADMIN}.password"
         # Two connections, so that health is known while a command takes its time.
         self.client = Client(self._socket, ADMIN, password_file.read_text, timeout_s=30)
@@ -64,8 +75,7 @@ class ValkeyEngine(
         unfinished = self.host.data / ".appendonlydir.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         self.host.make_directory(unfinished)
-        self.host.write_file(unfinished / "appendonly.aof.1.incr.aof", "")
-        self.host.write_file(unfinished / self._log.name, "file appendonly.aof.1.incr.aof seq 1 type i\n")
+        lay_manifest(self.host, unfinished, base=False)
         unfinished.rename(self._log.parent)
 
     def start(self) -> None:
