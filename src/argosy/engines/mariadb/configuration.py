@@ -13,6 +13,7 @@ from pathlib import Path
 from argosy.engines import choices
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
+from argosy.engines.mariadb import history
 
 # Variables that the file knows by another name.
 _OPTIONS = {"time_zone": "default_time_zone", "tx_isolation": "transaction_isolation"}
@@ -31,8 +32,8 @@ def init_file(host: Host) -> Path:
 
 
 def binlogs(host: Host) -> Path:
-    """Beside the data directory, on its volume: a restore replaces the one and keeps the other."""
-    return host.data.parent / "binlog"
+    """Beside the data directory, on its volume; which one is its history's to say."""
+    return host.data.parent / history.of(host.data).log
 
 
 def temporary(host: Host) -> Path:

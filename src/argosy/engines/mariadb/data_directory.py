@@ -28,14 +28,14 @@ _SYSTEM_TABLES = (
 
 def build_template(host: Host) -> None:
     """See Engine.build_template. Any number of agents may want the same template at once: one makes it."""
-    if _is_made(host.template):
+    if is_made(host.template):
         return
     host.template.parent.mkdir(parents=True, exist_ok=True)
     directory = os.open(host.template.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        if not _is_made(host.template):
-            with _beside(host, host.template) as place:
+        if not is_made(host.template):
+            with beside(host, host.template) as place:
                 _install(host, place / "data")
                 # Nobody's to write: an instance's server, under its own account, must not reach the next one's.
                 _hand_over(place / "data", Account.own())
@@ -46,10 +46,10 @@ def build_template(host: Host) -> None:
 
 def initialise(host: Host) -> None:
     """See Engine.initialise."""
-    if _is_made(host.data):
+    if is_made(host.data):
         return
-    with _beside(host, host.data) as place:
-        if _is_made(host.template):
+    with beside(host, host.data) as place:
+        if is_made(host.template):
             host.run_program(
                 ["cp", "-a", "--reflink=auto", "--sparse=always", host.template, place / "data"],
                 timeout_s=600,
@@ -112,7 +112,8 @@ def _allocated(path: Path) -> int:
         return 0
 
 
-def _is_made(directory: Path) -> bool:
+def is_made(directory: Path) -> bool:
+    """Whether it has InnoDB's own table space, without which there is no data directory."""
     return (directory / "ibdata1").is_file()
 
 
@@ -121,7 +122,7 @@ def _unsettled(host: Host) -> Path:
 
 
 @contextmanager
-def _beside(host: Host, target: Path) -> Iterator[Path]:
+def beside(host: Host, target: Path) -> Iterator[Path]:
     """A directory of the engine's account beside the target, to make it in; gone afterwards, crash or not."""
     place = target.with_name(f".{target.name}.new")
     shutil.rmtree(place, ignore_errors=True)
@@ -153,7 +154,7 @@ def _install(host: Host, directory: Path) -> None:
         ],
         timeout_s=300,
     )
-    if not _is_made(directory):
+    if not is_made(directory):
         raise EngineError("mariadb-install-db ended without a word and made no data directory.")
 
 

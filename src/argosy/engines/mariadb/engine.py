@@ -8,10 +8,21 @@ import threading
 import time
 
 from argosy.domain.errors import ArgosyError, EngineError, EngineNotReady
-from argosy.engines.base import Access, Databases, Engine, Health, RootAccess, RotatesPassword, Users
+from argosy.engines.base import (
+    Access,
+    Databases,
+    Engine,
+    Health,
+    MindsRoom,
+    RootAccess,
+    RotatesPassword,
+    Users,
+)
 from argosy.engines.host import Host
-from argosy.engines.mariadb import configuration, data_directory
+from argosy.engines.mariadb import configuration, data_directory, history
 from argosy.engines.mariadb.access import MariaDbAccess
+from argosy.engines.mariadb.backups import MariaDbBackUps
+from argosy.engines.mariadb.carrying import MariaDbAccounts
 from argosy.engines.mariadb.databases import MariaDbDatabases
 from argosy.engines.mariadb.guard import MariaDbGuard
 from argosy.engines.mariadb.logs import MariaDbLogs
@@ -39,12 +50,15 @@ class MariaDbEngine(
     MariaDbLogs,
     MariaDbGuard,
     MariaDbUpgrades,
+    MariaDbBackUps,
+    MariaDbAccounts,
     Engine,
     Databases,
     Users,
     Access,
     RootAccess,
     RotatesPassword,
+    MindsRoom,
 ):
     """One MariaDB server in one data directory; see `management.py` for the agent's way in."""
 
@@ -107,6 +121,9 @@ class MariaDbEngine(
     def rotate_password(self) -> None:
         self.management.rotate()
 
+    def mind_room(self) -> None:
+        history.tidy(self.host)
+
     def _start(self) -> None:
         if self.server.pid is None:
             self.management.close()
@@ -115,7 +132,8 @@ class MariaDbEngine(
             layers = self.layers()
             self.host.write_file(configuration.file(self.host), configuration.text(layers))
             self.starting_with(layers)
-            for place in (configuration.binlogs, configuration.temporary, configuration.exchange):
+            history.open_log(self.host)
+            for place in (configuration.temporary, configuration.exchange):
                 self.host.make_directory(place(self.host))
             # Of an earlier server, that was killed; a new one takes seconds to find out that nobody listens.
             configuration.socket(self.host).unlink(missing_ok=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from argosy.engines import staging, upgrades
+from argosy.engines import upgrades
 from argosy.engines.base import Engine, Upgrades
 from argosy.engines.host import Host
 from argosy.engines.mariadb import configuration
-from argosy.engines.mariadb.management import ADMIN, Management
+from argosy.engines.mariadb.management import Management
+from argosy.engines.mariadb.programs import client_options, program
 from argosy.engines.process import ServerProcess
 
 _PATIENCE_S = 6 * 3600.0
@@ -49,9 +50,8 @@ class MariaDbUpgrades(Upgrades, Engine):
         if self.server.pid is None:
             upgrades.copy_files(self.host, target, timeout_s=_PATIENCE_S)
             return
-        options = self._client_options()
-        backup = self.host.bundle / "usr/bin/mariadb-backup"
-        try:
+        backup = program(self.host, "mariadb-backup")
+        with client_options(self.host, self.management) as options:
             for command in (
                 ["--backup", f"--datadir={self.host.data}"],
                 ["--prepare", "--use-memory=32M"],
@@ -61,8 +61,6 @@ class MariaDbUpgrades(Upgrades, Engine):
                     timeout_s=_PATIENCE_S,
                     environment=upgrades.REHEARSAL_MARK,
                 )
-        finally:
-            options.unlink(missing_ok=True)
 
     def prepare_to_stop(self) -> None:
         with self.management.session() as session:
@@ -73,26 +71,13 @@ class MariaDbUpgrades(Upgrades, Engine):
         copy.rename(self.host.data)
 
     def finish_conversion(self) -> None:
-        options = self._client_options()
-        try:
+        with client_options(self.host, self.management) as options:
             self.host.run_program(
-                [self.host.bundle / "usr/bin/mariadb-upgrade", f"--defaults-file={options}", "--silent"],
+                [program(self.host, "mariadb-upgrade"), f"--defaults-file={options}", "--silent"],
                 timeout_s=_PATIENCE_S,
                 environment=upgrades.REHEARSAL_MARK,
                 directory=self.host.run,
             )
-        finally:
-            options.unlink(missing_ok=True)
 
     def after_upgrade(self) -> None:
         """Nothing: the tables keep their statistics."""
-
-    def _client_options(self) -> Path:
-        """A file for programs that connect, while they run: a password has no place on a command line."""
-        password = self.management.password()
-        text = (
-            f"[client]\nuser = {ADMIN}\npassword = {password}\nsocket = {configuration.socket(self.host)}\n"
-        )
-        # Where the server's account may read it and nobody else: what it says that account could set itself.
-        staging.make_directory(self.host, self.host.run / "client")
-        return self.host.write_file(self.host.run / "client" / "client.cnf", text)

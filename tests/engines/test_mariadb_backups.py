@@ -1,0 +1,232 @@
+"""What MariaDB's backups promise beyond the shared suite: increments, histories, users carried as they are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from argosy import marks
+from argosy.catalog import datastores
+from argosy.domain.databases import Database, NewUser, User, UserId
+from argosy.domain.datastore import Version
+from argosy.domain.errors import EngineError, Invalid
+from argosy.engines.backups import Stored
+from argosy.engines.mariadb import MariaDbEngine, history
+from tests.support.certificates import TestAuthority
+from tests.support.engines import Guest, Refused
+from tests.support.mariadb import as_root
+
+MARIADB = datastores()["mariadb"]
+ANN, BEN = UserId("ann"), UserId("ben")
+
+
+def places(version: Version, authority: TestAuthority) -> Iterator[Guest]:
+    with Guest(MARIADB, version, authority, memory_mb=256) as place:
+        yield place
+
+
+@pytest.fixture(params=MARIADB.versions, ids=[version.name for version in MARIADB.versions])
+def mariadb(request: pytest.FixtureRequest) -> Version:
+    return cast("Version", request.param)
+
+
+@pytest.fixture
+def guest(mariadb: Version, authority: TestAuthority) -> Iterator[Guest]:
+    yield from places(mariadb, authority)
+
+
+@pytest.fixture
+def other(mariadb: Version, authority: TestAuthority) -> Iterator[Guest]:
+    yield from places(mariadb, authority)
+
+
+@pytest.fixture
+def engine(guest: Guest) -> MariaDbEngine:
+    """With a database, a user of it and root."""
+    engine = cast("MariaDbEngine", guest.engine)
+    engine.initialise()
+    engine.start()
+    engine.create_databases([Database("shop")])
+    engine.create_users([NewUser(ANN, "secret", ("shop",))])
+    engine.enable_root("of root")
+    return engine
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def backed_up(engine: MariaDbEngine, parent: Stored | None = None) -> Stored:
+    parts: list[bytes] = []
+    facts = engine.back_up(parts.append, None if parent is None else parent.facts, silent)
+    return Stored(facts, lambda: iter(parts))
+
+
+def write(guest: Guest, *keys: str) -> None:
+    with guest.connect("ann", "secret", "shop") as session:
+        for key in keys:
+            session.write(key, "value")
+
+
+def keys(guest: Guest) -> set[str]:
+    with guest.connect("ann", "secret", "shop") as session:
+        return set(session.read())
+
+
+def gtids(engine: MariaDbEngine) -> str:
+    with engine.management.session() as session:
+        ((told,),) = session.run("SELECT @@GLOBAL.gtid_binlog_pos")
+    return str(told)
+
+
+def test_a_chain_brings_back_what_its_last_one_has_and_goes_on_from_its_gtid(
+    guest: Guest, other: Guest, engine: MariaDbEngine
+) -> None:
+    write(guest, "full")
+    full = backed_up(engine)
+    write(guest, "first")
+    first = backed_up(engine, full)
+    write(guest, "second")
+    second = backed_up(engine, first)
+    write(guest, "too late")
+    restored = cast("MariaDbEngine", other.engine)
+    facts = restored.restore([full, first, second], None, silent)
+    restored.start()
+    assert keys(other) == {"full", "first", "second"}
+    assert gtids(restored) == facts["reached_position"] == second.facts["gtids"]
+    write(other, "on")
+    assert int(gtids(restored).rpartition("-")[2]) == int(facts["reached_position"].rpartition("-")[2]) + 1
+    assert restored.list_users() == [User(ANN, ("shop",))]
+
+
+def test_a_parent_of_another_history_cannot_be_built_on(
+    guest: Guest, other: Guest, engine: MariaDbEngine
+) -> None:
+    full = backed_up(engine)
+    restored = cast("MariaDbEngine", other.engine)
+    restored.restore([full], None, silent)
+    restored.start()
+    with pytest.raises(Invalid, match="restored since") as refusal:
+        backed_up(restored, full)
+    assert refusal.value.code == "parent-unusable"
+    another = Stored({**full.facts, "series": "10.6"}, full.read)
+    with pytest.raises(Invalid, match=r"version 10\.6"):
+        backed_up(engine, another)
+
+
+def test_a_backup_counts_exactly_the_rows_it_has_though_others_write(
+    guest: Guest, other: Guest, engine: MariaDbEngine
+) -> None:
+    write(guest, "first")
+    stop = threading.Event()
+
+    def go_on() -> None:
+        with guest.connect("ann", "secret", "shop") as session:
+            number = 0
+            while not stop.is_set():
+                session.write(f"row-{number}", "value")
+                number += 1
+
+    writer = threading.Thread(target=go_on)
+    writer.start()
+    try:
+        backup = backed_up(engine)
+    finally:
+        stop.set()
+        writer.join()
+    other.engine.restore([backup], None, silent)  # type: ignore[attr-defined]  # of MariaDB
+    other.engine.start()
+    counted = backup.facts["fingerprint"]["tables"].get("shop", {}).get("written")
+    assert counted in {None, len(keys(other))}
+
+
+def test_nothing_is_left_of_a_backup_that_could_not_be_stored(guest: Guest, engine: MariaDbEngine) -> None:
+    def refuse(part: bytes) -> None:
+        raise EngineError("the store is full")
+
+    with pytest.raises(EngineError, match="the store is full"):
+        engine.back_up(refuse, None, silent)
+    assert not marks.marked({marks.INSTANCE: guest.host.instance_id, marks.ROLE: "backup"})
+    assert not (guest.host.run / "backup").exists()
+    write(guest, "after")
+    assert backed_up(engine).facts["to_lsn"] > 0
+
+
+def test_nothing_is_left_of_a_restore_that_failed(guest: Guest, other: Guest, engine: MariaDbEngine) -> None:
+    full = backed_up(engine)
+
+    def cut() -> Iterator[bytes]:
+        yield from list(full.read())[:1]
+        raise EngineError("chunk 2 is missing")
+
+    with pytest.raises(EngineError, match="chunk 2 is missing"):
+        other.engine.restore([Stored(full.facts, cut)], None, silent)  # type: ignore[attr-defined]  # of MariaDB
+    assert not list(other.host.data.parent.iterdir())
+    with pytest.raises(EngineError, match="mbstream failed"):
+        other.engine.restore([Stored(full.facts, lambda: iter([b"rubbish" * 100]))], None, silent)  # type: ignore[attr-defined]  # of MariaDB
+    assert not list(other.host.data.parent.iterdir())
+
+
+def test_the_log_of_data_that_is_gone_goes_too(guest: Guest, engine: MariaDbEngine) -> None:
+    full = backed_up(engine)
+    engine.stop()
+    volume = guest.host.data.parent
+    guest.host.data.rename(volume / "data.replaced")
+    engine.restore([full], None, silent)
+    engine.start()
+    engine.mind_room()
+    assert (volume / "binlog").is_dir(), "the replaced data may be put back"
+    (volume / "data.replaced").rename(guest.home / "gone")
+    engine.mind_room()
+    assert [place.name for place in volume.glob("binlog*")] == [history.of(guest.host.data).log]
+
+
+def test_users_are_carried_with_passwords_grants_and_roles(
+    guest: Guest, other: Guest, engine: MariaDbEngine
+) -> None:
+    engine.create_databases([Database("a_b"), Database("away")])
+    as_root(
+        "CREATE ROLE reader",
+        "GRANT SELECT ON `a\\_b`.* TO reader",
+        "CREATE USER 'ben'@'%' IDENTIFIED BY 'of ben' WITH MAX_USER_CONNECTIONS 7",
+        "GRANT reader TO ben@'%'",
+        "SET DEFAULT ROLE reader FOR ben@'%'",
+        "CREATE USER `o'``brien`@`127.%` IDENTIFIED BY 'x' ACCOUNT LOCK",
+        "GRANT SELECT ON `away`.* TO `o'``brien`@`127.%`",
+        "CREATE TABLE away.t (a INT, ` ON ``shop``.* TO x` INT)",
+        "GRANT SELECT (a, ` ON ``shop``.* TO x`) ON away.t TO ben@'%'",
+    )(guest.host, "of root")
+    dump = engine.dump_accounts()
+
+    to = cast("MariaDbEngine", other.engine)
+    to.initialise()
+    to.start()
+    to.create_databases([Database("shop"), Database("a_b")])
+    to.create_users([NewUser(ANN, "older", ("a_b",)), NewUser(UserId("gone"), "secret", ("shop",))])
+    remarks = to.load_accounts(dump)
+    assert len(remarks) == 2
+    assert "no database 'away'" in remarks[0] + remarks[1]
+    assert {str(user.id): user.databases for user in to.list_users()} == {
+        "ann@%": ("shop",),
+        "ben@%": (),
+        "o'`brien@127.%": (),
+    }
+    other.connect("ann", "secret", "shop").close()
+    other.connect("ben", "of ben", "a_b").close()
+    as_root("SELECT 1")(other.host, "of root")
+    for name, password in (("gone", "secret"), ("o'`brien", "x")):
+        with pytest.raises(Refused):
+            other.connect(name, password)
+    loaded = to.dump_accounts()
+    assert to.load_accounts(loaded) == []
+    assert to.dump_accounts() == loaded
+
+
+def test_accounts_of_another_form_are_refused_and_leave_all_as_it_is(engine: MariaDbEngine) -> None:
+    for dump in ("", "{}", '{"format": "mariadb accounts 9"}', '{"format": "mariadb accounts 1"}'):
+        with pytest.raises(Invalid):
+            engine.load_accounts(dump)
+    assert engine.list_users() == [User(ANN, ("shop",))]
