@@ -107,6 +107,7 @@ def _datastore(stored: dict[str, Any]) -> Datastore:
         user_hosts=stored.get("user_hosts", False),
         management_password=stored.get("management_password", True),
         root_name=stored.get("root_name", "root"),
+        log_positions=stored.get("log_positions"),
         logs=tuple(stored.get("logs", [])),
         guarantees=tuple(stored.get("guarantees", [])),
         manager=stored["name"],

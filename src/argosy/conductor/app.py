@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import structlog
 from fastapi import FastAPI, Request, Response
 
-from argosy.conductor import objects
+from argosy.conductor import objects, segments
 from argosy.domain.errors import InstanceNotFound
 from argosy.domain.status import Report, Service
 from argosy.metadata.store import Store
@@ -50,9 +50,11 @@ def application(store: Store, backups: BackupStore) -> FastAPI:
                 # Its last words while it is being deleted.
                 return Response(status_code=204)
             tx.instances.report(body.instance_id, report)
+            segments.note(tx, body)
             for event in body.events:
                 tx.events.add(instance.project_id, instance.id, event.kind, event.message, "guest")
         return Response(status_code=204)
 
     objects.add_routes(app, store, backups)
+    segments.add_routes(app, store)
     return app

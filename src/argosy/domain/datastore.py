@@ -132,6 +132,7 @@ class Datastore:
     """What a user picks. `engine` is the package under `engines/` that drives it.
 
     `manager` is the datastore of the catalog it is, or was made like. `default_version` is empty when none is.
+    `log_positions` says what places in its log are named by, where it can be restored to one.
     `management_password` says whether the agent's own account has one.
     One that was removed is known for the instances there once were.
     """
@@ -149,6 +150,7 @@ class Datastore:
     user_hosts: bool = False
     management_password: bool = True
     root_name: str = "root"
+    log_positions: Literal["lsn", "gtid"] | None = None
     logs: tuple[str, ...] = ()
     guarantees: tuple[str, ...] = field(default=())
     manager: str = ""

@@ -21,6 +21,11 @@ Write = Callable[[bytes], None]
 # Facts that all engines tell, beside their own.
 CONSISTENT_AT = "consistent_at"  # ISO 8601, UTC: the moment whose state the backup has
 FINGERPRINT = "fingerprint"  # what `Checks.fingerprint` told at that time
+# And those whose log is archived. A restore to a place in the log begins at a backup whose POSITION is not behind it.
+LOG_FROM = (
+    "log_from"  # an int in the count of `Segment.starts`: log from there on leads further than the backup
+)
+POSITION = "position"  # the place of `consistent_at` in the log, as users name it: an LSN, a GTID
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Stored:
 class Segment:
     """A piece of the server's log. `starts` and `ends` are in the engine's own count: the next one starts where it ends.
 
-    The times are of the first and last transaction in it, where there are any.
+    The times are of the first and last commit in it, where there are any and the engine knows. Where users do not name
+    places by that count (GTIDs of MariaDB), the fact POSITION is the last place in it or before it.
     """
 
     name: str
@@ -49,7 +55,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Log:
-    """Archived log for a restore, in order. `fetch` puts a segment into a file, checked; it may be asked from any thread."""
+    """Archived log for a restore, in order. `fetch` puts a segment into a file, checked; it may be asked from any thread.
+
+    They reach past the target where there is more log than that. Where there is not, nothing was committed between the
+    last of them and `to_time`, and the end of the log is the target: that is no error.
+    """
 
     segments: Sequence[Segment]
     fetch: Callable[[Segment, Path], None]
@@ -116,7 +126,10 @@ class ArchivesLog(Protocol):
         """Keep finished segments until they are archived, or no longer. At once, or at the next start."""
 
     def finished_segments(self) -> list[Segment]:
-        """Those that wait to be archived, in order; each is a file of its own by then."""
+        """Those that wait to be archived, in order; each is a file of its own by then.
+
+        Segments the server had to forget before they were archived are missing: whoever takes them down notices the gap.
+        """
 
     def segment_file(self, segment: Segment) -> Path:
         """Where it is, for reading."""
@@ -125,10 +138,17 @@ class ArchivesLog(Protocol):
         """It is in the store: the server may forget it."""
 
     def finish_segment(self) -> None:
-        """End the segment that is being written, if anything is in it, so that it can be archived."""
+        """End the segment that is being written, if anything is in it, so that it can be archived.
+
+        It may come up among the finished ones a moment later.
+        """
 
     def position(self) -> int:
-        """How far the log is written, in the count of `Segment.ends`."""
+        """How far the log is written, in the count of `Segment.ends`.
+
+        No further than the end of the last finished one when nothing worth archiving came after it: all is archived
+        when the archive has come so far.
+        """
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from argosy.metadata.grants import Grants
 from argosy.metadata.idempotency import IdempotentRequests
 from argosy.metadata.images import Images
 from argosy.metadata.instances import Instances
+from argosy.metadata.log_archives import LogArchives
 from argosy.metadata.logs import Logs
 from argosy.metadata.operations import Operations
 from argosy.metadata.parameters import Parameters
@@ -41,6 +42,7 @@ class Transaction:
         self.idempotent_requests = IdempotentRequests(connection, project_id)
         self.images = Images(connection)
         self.instances = Instances(connection, project_id)
+        self.log_archives = LogArchives(connection, project_id)
         self.logs = Logs(connection)
         self.operations = Operations(connection, project_id, queue, self.events, self._ended)
         self.parameters = Parameters(connection)

@@ -351,7 +351,7 @@ backup_schedules = Table(
     Index("ix_backup_schedules_next_run_at", "next_run_at"),
 )
 
-# A stretch of an instance's log that is archived without a gap; the one without `ended_at` goes on.
+# The archive of an instance's log, from when it was switched on; the one without `ended_at` goes on.
 log_archives = Table(
     "log_archives",
     metadata,
@@ -374,6 +374,28 @@ log_archives = Table(
     Index("ix_log_archives_instance_id", "instance_id"),
 )
 
+# Segments that follow each other without a gap; everything until `until` is in them: see domain.log_archive.
+log_stretches = Table(
+    "log_stretches",
+    metadata,
+    Column("archive_id", String(36), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("starts", BigInteger, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+    Column("until", UtcDateTime),
+    Column("position", String(255)),
+    Column("segments", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+)
+
+# Whether an owner wants an instance's log archived, whatever its schedules.
+log_archive_choices = Table(
+    "log_archive_choices",
+    metadata,
+    Column("instance_id", String(36), primary_key=True),
+    Column("wanted", Boolean, nullable=False),
+)
+
 # What is archived: one after the other, each beginning where the one before ends, in the engine's own count.
 log_segments = Table(
     "log_segments",
@@ -386,6 +408,7 @@ log_segments = Table(
     Column("last_at", UtcDateTime),
     Column("size_bytes", BigInteger, nullable=False),
     Column("facts", JSON, nullable=False),
+    Column("archived_at", UtcDateTime, nullable=False),
     Index("ix_log_segments_archive_id_starts", "archive_id", "starts"),
 )
 

@@ -7,7 +7,10 @@ import http.client
 import ssl
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from argosy.domain.errors import Conflict
+from argosy.rpc import segments
 
 PATH = "/v1/reports"
 
@@ -18,6 +21,19 @@ class GuestEvent(BaseModel):
     model_config = ConfigDict(extra="ignore")
     kind: str
     message: str
+
+
+class LogReport(BaseModel):
+    """How far the archive of the server's log is: `lag_bytes` wait in finished segments, everything until `until` is in it.
+
+    `error` says why it cannot be archived now.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+    archive_id: str
+    lag_bytes: int
+    until: AwareDatetime | None = None
+    error: str | None = None
 
 
 class GuestReport(BaseModel):
@@ -36,6 +52,7 @@ class GuestReport(BaseModel):
     # Why the values of the configuration group are not the ones in force, when the server does not start with them.
     configuration_error: str | None = None
     events: list[GuestEvent] = []
+    log: LogReport | None = None
 
 
 class ConductorClient:
@@ -52,25 +69,39 @@ class ConductorClient:
 
     def send(self, report: GuestReport) -> None:
         """Raises OSError when the conductor cannot be reached or refuses."""
-        text = report.model_dump_json()
-        kept = self._connection.sock is not None
-        try:
-            status, said = self._post(text)
-        except (ConnectionError, ssl.SSLError):
-            if not kept:
-                raise
-            # A conductor that was started anew knows nothing of a kept connection. A second report is harmless.
-            status, said = self._post(text)
+        status, said = self._tell(PATH, report.model_dump_json())
         if status != http.HTTPStatus.NO_CONTENT:
-            self._connection.close()
-            raise ConnectionError(f"the conductor answered {status}: {said.decode(errors='replace')}")
+            raise self._refused(status, said)
+
+    def tell_segment(self, told: segments.SegmentTold) -> segments.SegmentsKnown:
+        """Raises OSError as above, and Conflict when this archive has ended."""
+        status, said = self._tell(segments.PATH, told.model_dump_json())
+        if status == http.HTTPStatus.CONFLICT:
+            raise Conflict("This archive of the log has ended.", code="archive-ended")
+        if status != http.HTTPStatus.OK:
+            raise self._refused(status, said)
+        return segments.SegmentsKnown.model_validate_json(said)
 
     def close(self) -> None:
         self._connection.close()
 
-    def _post(self, text: str) -> tuple[int, bytes]:
+    def _tell(self, path: str, text: str) -> tuple[int, bytes]:
+        kept = self._connection.sock is not None
         try:
-            self._connection.request("POST", PATH, text, {"Content-Type": "application/json"})
+            return self._post(path, text)
+        except (ConnectionError, ssl.SSLError):
+            if not kept:
+                raise
+            # A conductor that was started anew knows nothing of a kept connection. Being told twice is harmless.
+            return self._post(path, text)
+
+    def _refused(self, status: int, said: bytes) -> ConnectionError:
+        self._connection.close()
+        return ConnectionError(f"the conductor answered {status}: {said.decode(errors='replace')}")
+
+    def _post(self, path: str, text: str) -> tuple[int, bytes]:
+        try:
+            self._connection.request("POST", path, text, {"Content-Type": "application/json"})
             answer = self._connection.getresponse()
             return answer.status, answer.read()
         except http.client.HTTPException as error:

@@ -104,6 +104,24 @@ def upgrade() -> None:
     )
     op.create_index("ix_log_archives_instance_id", "log_archives", ["instance_id"], unique=False)
     op.create_table(
+        "log_stretches",
+        sa.Column("archive_id", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("starts", sa.BigInteger(), nullable=False),
+        sa.Column("ends", sa.BigInteger(), nullable=False),
+        sa.Column("until", UtcDateTime(), nullable=True),
+        sa.Column("position", sa.String(length=255), nullable=True),
+        sa.Column("segments", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("archive_id", "number", name=op.f("pk_log_stretches")),
+    )
+    op.create_table(
+        "log_archive_choices",
+        sa.Column("instance_id", sa.String(length=36), nullable=False),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("instance_id", name=op.f("pk_log_archive_choices")),
+    )
+    op.create_table(
         "log_segments",
         sa.Column("archive_id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
@@ -113,6 +131,7 @@ def upgrade() -> None:
         sa.Column("last_at", UtcDateTime(), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("archived_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("archive_id", "name", name=op.f("pk_log_segments")),
     )
     op.create_index(
