@@ -273,6 +273,26 @@ def test_a_server_that_dies_in_the_middle_is_told(guest: Guest) -> None:
     assert_nothing_is_left(guest)
 
 
+def test_what_only_the_newest_version_has_is_backed_up_too(
+    guest: Guest, places: Callable[[int], Guest]
+) -> None:
+    with session(guest) as ann:
+        ann.ask("HSET", "hash", "going", "1", "staying", "2")
+        try:
+            ann.ask("HEXPIRE", "hash", "1000", "FIELDS", "1", "going")
+        except Refused:
+            pytest.skip("its fields do not expire")
+    archive = Archive().take(guest)
+    other = places(256)
+    driving(other).restore([archive.stored], None, silent)
+    driving(other).start()
+    with session(other) as ann:
+        going, staying = cast("list[int]", ann.ask("HTTL", "hash", "FIELDS", "2", "going", "staying"))
+        assert 0 < going <= 1000
+        assert staying == -1
+    assert driving(other).check(archive.facts[FINGERPRINT], silent) == []
+
+
 def test_a_backup_needs_no_connection_that_users_could_have_taken(guest: Guest) -> None:
     with ExitStack() as stack:
         for _ in range(256 * 4):

@@ -123,10 +123,11 @@ class ValkeyBackups(ValkeyParameters, BackUps, KeepsAccounts, Engine):
     def snapshot(self) -> Iterator[Snapshot]:
         """Of the running server, also when its users have taken every connection."""
         password = (self.host.etc / f"{ADMIN}.password").read_text()
+        version, volume = self.server_version(), self.host.data.parent
         with contextlib.ExitStack() as stack:
 
             def take() -> Snapshot:
-                return stack.enter_context(snapshot(self._socket, ADMIN, password, self.host.data.parent))
+                return stack.enter_context(snapshot(self._socket, ADMIN, password, version, volume))
 
             try:
                 taken = take()

@@ -43,8 +43,8 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def snapshot(path: Path, user: str, password: str, volume: Path) -> Iterator[Snapshot]:
-    """Of the server at a Unix socket; `volume` is a directory where what the store is late to take may wait.
+def snapshot(path: Path, user: str, password: str, version: str, volume: Path) -> Iterator[Snapshot]:
+    """Of the server at a Unix socket, in the format of its own version; `volume` is a directory where what the store is late to take may wait.
 
     Raises EngineError, and EngineNotReady when the server does not answer.
     """
@@ -52,6 +52,10 @@ def snapshot(path: Path, user: str, password: str, volume: Path) -> Iterator[Sna
         wire.ask("AUTH", user, password)
         wire.ask("REPLCONF", "rdb-only", "1")  # no commands after the snapshot; since Redis 7
         wire.ask("REPLCONF", "capa", "eof")
+        # Valkey writes for the version of whom it writes for, of which it assumes little, and gives up on what that
+        # would not understand, such as fields that expire. Redis 7 does not know the word, and has no need of it.
+        with contextlib.suppress(Refused):
+            wire.ask("REPLCONF", "version", version)
         wire.ask("PSYNC", "?", "-1")
         # The server forks before it does anything else (startBgsaveForReplication).
         yield Snapshot(datetime.now(UTC), lambda: _read(wire, volume))
