@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from argosy.domain.errors import BackupUnusable
 from argosy.storage import archive, keys
@@ -67,6 +71,101 @@ def test_streams_at_the_edges(stream: bytes) -> None:
     writer.write(stream)
     assert writer.finish({}).data_bytes == len(stream)
     assert read(objects) == stream
+
+
+@settings(max_examples=25)
+@given(cuts=strategies.lists(strategies.integers(0, 1000), max_size=40), chunk=strategies.integers(1, 300))
+def test_how_a_stream_is_cut_makes_no_difference(cuts: list[int], chunk: int) -> None:
+    stream = os.urandom(1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive, "CHUNK_BYTES", chunk)
+        objects = Memory()
+        edges = [0, *sorted(cuts), len(stream)]
+        with Writer(objects, "a", KEY) as writer:
+            for start, end in itertools.pairwise(edges):
+                writer.write(stream[start:end])
+            manifest = writer.finish({})
+    assert len(manifest.chunks) == -(-len(stream) // chunk)
+    assert read(objects) == stream
+
+
+class Slow(Memory):
+    """Lets nothing through until told, and counts how much wants to go through at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+        self.waiting = threading.Semaphore(0)
+
+    def put(self, name: str, content: bytes) -> None:
+        self.waiting.release()
+        assert self.open.wait(30)
+        super().put(name, content)
+
+
+def test_no_more_than_a_few_chunks_are_held_while_the_store_is_slow() -> None:
+    objects = Slow()
+    taken = []
+
+    def write() -> None:
+        with Writer(objects, "a", KEY) as writer:
+            for number in range(6):
+                writer.write(bytes(CHUNK_BYTES))
+                taken.append(number)
+            writer.finish({})
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(archive.AT_ONCE):
+        assert objects.waiting.acquire(timeout=30)
+    assert len(taken) <= archive.AT_ONCE
+    assert not objects.waiting.acquire(timeout=0.1)
+    objects.open.set()
+    thread.join()
+    assert read(objects) == bytes(6 * CHUNK_BYTES)
+
+
+def test_a_writer_that_is_left_by_an_error_has_nothing_on_its_way() -> None:
+    objects = Slow()
+
+    def write() -> None:
+        with Writer(objects, "a", KEY) as writer:
+            for _ in range(archive.AT_ONCE):
+                writer.write(bytes(CHUNK_BYTES))
+            raise InterruptedError
+
+    left = threading.Event()
+
+    def run() -> None:
+        with pytest.raises(InterruptedError):
+            write()
+        left.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert objects.waiting.acquire(timeout=30)
+    assert not left.wait(0.1)
+    objects.open.set()
+    thread.join()
+    assert "manifest.json" not in objects.held
+
+
+def test_a_limit_is_kept() -> None:
+    began = time.monotonic()
+    with Writer(Memory(), "a", KEY, limit_mb_s=80) as writer:
+        writer.write(bytes(3 * CHUNK_BYTES))
+        writer.finish({})
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_reader_that_is_given_up_leaves_no_thread() -> None:
+    parts = Reader(written(), "a", KEY).read()
+    next(parts)
+    parts.close()  # type: ignore[attr-defined]  # it is a generator
+    for thread in threading.enumerate():
+        if thread.name.startswith("archive"):
+            thread.join(30)
+            assert not thread.is_alive()
 
 
 def _flip(held: Held) -> None:

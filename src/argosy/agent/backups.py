@@ -21,13 +21,12 @@ from argosy.storage.archive import Below, Reader, Writer
 def back_up(engine: BackUps, transfers: Transfers, call: messages.BackUp, say: Say) -> str:
     """Returns what the job tells. One that is begun again writes its archive anew, over what there is."""
     archive = call.archive
-    writer = Writer(
-        transfers.objects(archive), archive.id, bytes.fromhex(archive.key), limit_mb_s=call.limit_mb_s
-    )
-    say("backing up")
-    facts = engine.back_up(_telling(writer.write, say), call.parent, say)
-    say("finishing the archive")
-    manifest = writer.finish(facts)
+    objects, key = transfers.objects(archive), bytes.fromhex(archive.key)
+    with Writer(objects, archive.id, key, limit_mb_s=call.limit_mb_s) as writer:
+        say("backing up")
+        facts = engine.back_up(_telling(writer.write, say), call.parent, say)
+        say("finishing the archive")
+        manifest = writer.finish(facts)
     return json.dumps(
         {"facts": dict(facts), "size_bytes": manifest.size_bytes, "data_bytes": manifest.data_bytes}
     )

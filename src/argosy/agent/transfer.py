@@ -31,9 +31,11 @@ PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 TIMEOUT_S = 60.0
 # Chunks come one after the other: their URLs are asked for so many at a time.
 AHEAD = 16
+IDLE = 4  # connections kept to one place
 _CHUNK = re.compile(r"(.*chunk-)(\d{8})")
 
 Method = Literal["GET", "PUT"]
+_Place = tuple[str, str, bool]  # scheme, host and port, whether the guest's certificate is shown
 
 
 class _Again(Exception):
@@ -50,7 +52,8 @@ class Transfers:
         self._context = context
         self._instance_id = instance_id
         self._patience_s = patience_s
-        self._connections = threading.local()
+        self._idle: dict[_Place, list[http.client.HTTPConnection]] = {}
+        self._lock = threading.Lock()
 
     def objects(self, archive: Archive) -> Objects:
         """Those of an archive that this guest is granted to read, or to write."""
@@ -80,19 +83,30 @@ class Transfers:
     ) -> tuple[int, bytes]:
         """One request, over a connection that is kept. `ours` shows the guest's certificate. Raises _Again."""
         parts = urlsplit(url)
-        place = f"{parts.scheme}://{parts.netloc}" + (" as ourselves" if ours else "")
-        kept: dict[str, http.client.HTTPConnection] = self._connections.__dict__
-        connection = kept.get(place)
-        if connection is None:
-            connection = kept[place] = self._connect(parts.scheme, parts.netloc, ours=ours)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        try:
-            connection.request(method, path, content, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise _Again(f"{type(error).__name__}: {error}") from error
+        place = (parts.scheme, parts.netloc, ours)
+        while True:
+            with self._lock:
+                idle = self._idle.get(place, [])
+                connection = idle.pop() if idle else None
+            fresh = connection is None
+            if connection is None:
+                connection = self._connect(parts.scheme, parts.netloc, ours=ours)
+            try:
+                connection.request(method, path, content, headers)
+                answer = connection.getresponse()
+                status, said = answer.status, answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                # One that was idle may have been closed by the other side long ago, which says nothing.
+                if fresh or isinstance(error, TimeoutError):
+                    raise _Again(f"{type(error).__name__}: {error}") from error
+                continue
+            except BaseException:
+                connection.close()
+                raise
+            self._keep(place, connection)
+            return status, said
 
     def patiently(self, what: str, attempt: Callable[[], bytes]) -> bytes:
         """Try until it works. Raises Unavailable when it has not for too long."""
@@ -112,6 +126,21 @@ class Transfers:
                     )
                 time.sleep(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
                 tries += 1
+
+    def close(self) -> None:
+        """Let go of the connections that are kept."""
+        with self._lock:
+            for idle in self._idle.values():
+                while idle:
+                    idle.pop().close()
+
+    def _keep(self, place: _Place, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            idle = self._idle.setdefault(place, [])
+            if len(idle) < IDLE:
+                idle.append(connection)
+                return
+        connection.close()
 
     def _connect(self, scheme: str, netloc: str, *, ours: bool) -> http.client.HTTPConnection:
         if scheme == "http":

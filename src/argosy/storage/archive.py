@@ -7,7 +7,7 @@
 A chunk is bound to its archive and its number, so one that is altered, cut, or put in another's place does not open.
 The manifest is written last: without one there is no archive. Its MAC, by a key derived from the data key, keeps chunks
 from being left out, and facts from being changed. Writing and reading take the memory of a few chunks, whatever the
-size of the stream.
+size of the stream: a few are packed, or unpacked, and on their way at a time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import hmac
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import zstandard
 from cryptography.exceptions import InvalidTag
@@ -32,13 +36,14 @@ FORMAT = "argosy-archive/1"
 MANIFEST = "manifest.json"
 CHUNK_BYTES = 8 * 2**20  # of the stream, before compression
 LEVEL = 1  # zstd's: engines.md, 0.3: half the time of 3, for a tenth more
+AT_ONCE = 2  # chunks that are packed or unpacked, and on their way, at a time: each takes up to 32 MiB
 _NONCE = 12
 _LARGEST_CHUNK = 2 * CHUNK_BYTES
 _MANIFEST_FOR = b"argosy-archive manifest"
 
 
 class Objects(Protocol):
-    """The objects below one prefix of a store."""
+    """The objects below one prefix of a store. May be used from several threads at once."""
 
     def put(self, name: str, content: bytes) -> None:
         """Raises Unavailable when the store stays away for too long, StoreFull, Failed."""
@@ -111,8 +116,39 @@ class Manifest:
         return cls(**{**stored, "chunks": tuple(Chunk(**one) for one in stored["chunks"])})
 
 
+Done = TypeVar("Done")
+
+
+class _InTurn(Generic[Done]):
+    """Work that a few threads do at once, and whose results are had in the order it was handed over."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="archive")
+        self._under_way: deque[Future[Done]] = deque()
+
+    def hand_over(self, work: Callable[[], Done]) -> list[Done]:
+        """Waits until there is room; returns the results that made it. Raises what that work raised."""
+        done = []
+        while len(self._under_way) >= AT_ONCE:
+            done.append(self._under_way.popleft().result())
+        self._under_way.append(self._threads.submit(work))
+        return done
+
+    def rest(self) -> Iterator[Done]:
+        while self._under_way:
+            yield self._under_way.popleft().result()
+
+    def end(self, *, wait: bool) -> None:
+        """Begin nothing more; with `wait`, nothing is going on afterwards either."""
+        self._threads.shutdown(wait=wait, cancel_futures=True)
+
+
 class Writer:
-    """Writes one archive. `limit_mb_s` bounds how much of the stream is taken in a second, in MiB."""
+    """Writes one archive. `limit_mb_s` bounds how much of the stream is taken in a second, in MiB.
+
+    A context manager: once it is left, be it by an error, nothing of it is on its way to the store any more, so
+    that a second attempt at the same archive is not mixed with the first.
+    """
 
     def __init__(
         self, objects: Objects, archive_id: str, key: bytes, *, limit_mb_s: float | None = None
@@ -121,53 +157,69 @@ class Writer:
         self._id = archive_id
         self._key = key
         self._cipher = AESGCM(key)
-        self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
-        self._limit = None if limit_mb_s is None else limit_mb_s * 2**20
-        self._began = time.monotonic()
+        self._bytes_s = None if limit_mb_s is None else limit_mb_s * 2**20
+        self._free_at = time.monotonic()
         self._part = bytearray()
+        self._handed_over = 0
         self._chunks: list[Chunk] = []
+        self._packing: _InTurn[Chunk] = _InTurn()
         self._whole = hashlib.sha256()
         self._data_bytes = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._packing.end(wait=True)
+
     def write(self, part: bytes) -> None:
-        """The next bytes of the stream, of any number. Waits for the store."""
+        """The next bytes of the stream, of any number. Waits for the store, and raises what it raised for earlier ones."""
         view = memoryview(part)
         while view:
             taken = view[: CHUNK_BYTES - len(self._part)]
             self._part += taken
             view = view[len(taken) :]
             if len(self._part) == CHUNK_BYTES:
-                self._put_chunk()
+                self._hand_over()
 
     def finish(self, facts: Mapping[str, Any]) -> Manifest:
         """The stream has ended: from here on there is an archive."""
         if self._part:
-            self._put_chunk()
+            self._hand_over()
+        self._chunks += self._packing.rest()
+        self._packing.end(wait=True)
         manifest = Manifest(
             self._id, tuple(self._chunks), self._data_bytes, self._whole.hexdigest(), dict(facts)
         )
         self._objects.put(MANIFEST, manifest.sealed(self._key))
         return manifest
 
-    def _put_chunk(self) -> None:
-        plain = bytes(self._part)
-        self._part.clear()
+    def _hand_over(self) -> None:
+        plain, self._part = self._part, bytearray()
+        number, self._handed_over = self._handed_over, self._handed_over + 1
         self._whole.update(plain)
         self._data_bytes += len(plain)
-        number = len(self._chunks)
+        self._chunks += self._packing.hand_over(partial(self._put_chunk, number, plain))
+        self._pace(len(plain))
+
+    def _put_chunk(self, number: int, plain: bytearray) -> Chunk:
         # A nonce of its own each time: a job that is begun again writes other bytes under the same number.
         nonce = os.urandom(_NONCE)
-        sealed = self._cipher.encrypt(nonce, self._compressor.compress(plain), _binding(self._id, number))
-        content = nonce + sealed
+        packed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress(plain)
+        plain.clear()
+        content = nonce + self._cipher.encrypt(nonce, packed, _binding(self._id, number))
+        del packed
         self._objects.put(chunk_name(number), content)
-        self._chunks.append(Chunk(len(content), hashlib.sha256(content).hexdigest()))
-        self._pause()
+        return Chunk(len(content), hashlib.sha256(content).hexdigest())
 
-    def _pause(self) -> None:
-        if self._limit is not None:
-            ahead = self._data_bytes / self._limit - (time.monotonic() - self._began)
-            if ahead > 0:
-                time.sleep(ahead)
+    def _pace(self, size_bytes: int) -> None:
+        """What was not taken while the stream or the store was slow is not caught up with."""
+        if self._bytes_s is not None:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + size_bytes / self._bytes_s
+            time.sleep(self._free_at - now)
 
 
 class Reader:
@@ -188,19 +240,24 @@ class Reader:
     def read(self) -> Iterator[bytes]:
         """The stream from its beginning. Raises only at its end when the whole is not what the manifest says."""
         manifest, cipher = self.manifest, AESGCM(self._key)
-        decompressor = zstandard.ZstdDecompressor()
+        unpacking: _InTurn[bytes] = _InTurn()
         whole, size = hashlib.sha256(), 0
-        for number, chunk in enumerate(manifest.chunks):
-            plain = self._open_chunk(cipher, decompressor, number, chunk)
-            whole.update(plain)
-            size += len(plain)
-            yield plain
+        try:
+            for plain in self._unpacked(unpacking, manifest, cipher):
+                whole.update(plain)
+                size += len(plain)
+                yield plain
+        finally:
+            unpacking.end(wait=False)
         if size != manifest.data_bytes or whole.hexdigest() != manifest.sha256:
             raise BackupUnusable(f"The chunks of archive {self._id} together are not what was backed up.")
 
-    def _open_chunk(
-        self, cipher: AESGCM, decompressor: zstandard.ZstdDecompressor, number: int, chunk: Chunk
-    ) -> bytes:
+    def _unpacked(self, unpacking: _InTurn[bytes], manifest: Manifest, cipher: AESGCM) -> Iterator[bytes]:
+        for number, chunk in enumerate(manifest.chunks):
+            yield from unpacking.hand_over(partial(self._open_chunk, cipher, number, chunk))
+        yield from unpacking.rest()
+
+    def _open_chunk(self, cipher: AESGCM, number: int, chunk: Chunk) -> bytes:
         name = chunk_name(number)
         content = self._get(name)
         if len(content) != chunk.size_bytes:
@@ -209,7 +266,7 @@ class Reader:
             raise self._damaged(name, "its SHA-256 is another than the manifest says")
         try:
             packed = cipher.decrypt(content[:_NONCE], content[_NONCE:], _binding(self._id, number))
-            return decompressor.decompress(packed, max_output_size=_LARGEST_CHUNK)
+            return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_LARGEST_CHUNK)
         except InvalidTag as error:
             raise self._damaged(name, "its key does not open it") from error
         except zstandard.ZstdError as error:
