@@ -60,6 +60,7 @@ RESOURCES = (
     configurations,
     configuration_histories,
     access,
+    backups,
     operations,
     events,
     images,

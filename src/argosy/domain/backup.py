@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from argosy.domain.errors import BackupIncomplete, Busy, Invalid, VolumeTooSmall
+
 Users = Literal["current", "backup"]
 
 
@@ -75,6 +77,33 @@ class Backup:
     def is_usable(self) -> bool:
         return self.status in USABLE
 
+    def check_usable(self) -> None:
+        """Raises BackupIncomplete unless it can be restored, or built on."""
+        if not self.is_usable:
+            raise BackupIncomplete(backup_id=self.id, status=self.status.value)
+
+    def check_can_delete(self) -> None:
+        """Raises Busy while it is being made, verified, or deleted already."""
+        if self.operation_id is not None or self.status in RUNNING:
+            raise Busy(
+                f"Backup {self.id} is {self.status.value} and an operation holds it: wait until that ends.",
+                code="backup-busy",
+            )
+
+    def check_restores_to(self, datastore: str, version: str) -> None:
+        """Raises Invalid unless a server of that version reads its data."""
+        if datastore != self.datastore:
+            raise Invalid(
+                f"Backup {self.id} is of {self.datastore}: it cannot be restored to {datastore}.",
+                code="other-datastore",
+            )
+        if version != self.version:
+            raise Invalid(
+                f"Backup {self.id} is of version {self.version} and is restored to that; upgrade the instance to "
+                f"{version} afterwards.",
+                code="other-version",
+            )
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -89,6 +118,25 @@ class Recovery:
     to_time: datetime | None = None
     to_position: str | None = None
     users: Users = "current"
+
+
+def needed_bytes(chain: Sequence[Backup]) -> int:
+    """About what a chain takes of a volume while it is restored: with increments the full one is there twice."""
+    sizes = [backup.data_bytes or 0 for backup in chain]
+    return sum(sizes) + (sizes[0] if len(sizes) > 1 else 0)
+
+
+def check_fits(chain: Sequence[Backup], volume_gb: int) -> None:
+    """Raises VolumeTooSmall, with the numbers."""
+    needed = needed_bytes(chain)
+    if needed > volume_gb * 2**30:
+        raise VolumeTooSmall(needed_gb=needed / 2**30, volume_gb=volume_gb)
+
+
+def newest_parent(backups: Sequence[Backup], version: str) -> Backup | None:
+    """What an increment is made on when no parent was named: the newest backup of that version that is whole."""
+    usable = [one for one in backups if one.status is BackupStatus.COMPLETED and one.version == version]
+    return max(usable, key=lambda one: one.created_at, default=None)
 
 
 def chain_of(backup: Backup, by_id: Mapping[str, Backup]) -> list[Backup]:

@@ -139,6 +139,34 @@ class BackupNotFound(NotFound):
         super().__init__(f"Backup {backup_id} cannot be found.")
 
 
+class BackupIncomplete(Conflict):
+    """It is not done, or has failed."""
+
+    code = "backup-incomplete"
+
+    def __init__(self, *, backup_id: str, status: str) -> None:
+        super().__init__(f"Backup {backup_id} is {status}: only one that is COMPLETED can be used.")
+
+
+class BackupHasChildren(Conflict):
+    code = "backup-has-children"
+
+    def __init__(self, *, backup_id: str, children: int) -> None:
+        super().__init__(
+            f"Backup {backup_id} has {children} incremental backups that cannot be restored without it: delete those "
+            "first, or all together with cascade=true."
+        )
+
+
+class VolumeTooSmall(Forbidden):
+    code = "volume-too-small"
+
+    def __init__(self, *, needed_gb: float, volume_gb: int) -> None:
+        super().__init__(
+            f"The restored data needs about {needed_gb:.2f} GB and the volume has {volume_gb} GB: ask for a larger one."
+        )
+
+
 class BackupUnusable(Failed):
     """An archive cannot be restored: something of it is missing, damaged, another's, or its key is not to be had."""
 

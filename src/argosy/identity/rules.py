@@ -72,6 +72,7 @@ _OWNER_WRITES = [
     "instance:start",
     "instance:protect",
     "instance:rehearse_upgrade",
+    "instance:restore",
     "instance:tags:update",
     "instance:tls:update",
     "instance:resize_volume",

@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from argosy.domain.backup import RUNNING, Backup, BackupStatus
-from argosy.domain.errors import BackupNotFound
+from argosy.domain.backup import RUNNING, Backup, BackupStatus, chain_of
+from argosy.domain.errors import BackupNotFound, BackupUnusable
 from argosy.metadata.tables import backups
 
 _COLUMNS = tuple(field.name for field in fields(Backup))
@@ -38,6 +38,29 @@ class Backups:
             return self.get(backup_id)
         except BackupNotFound:
             return None
+
+    def latest(
+        self, limit: int, *, skip: int, instance_id: str | None = None, datastore: str | None = None
+    ) -> tuple[list[Backup], bool]:
+        """Up to `limit` after the first `skip`, changed last first, and whether there are more."""
+        query = sa.select(backups).where(self._ours())
+        if instance_id is not None:
+            query = query.where(backups.c.instance_id == instance_id)
+        if datastore is not None:
+            query = query.where(backups.c.datastore == datastore)
+        query = query.order_by(backups.c.updated_at.desc(), backups.c.id).offset(skip).limit(limit + 1)
+        rows = self._connection.execute(query).all()
+        return [_backup(row) for row in rows[:limit]], len(rows) > limit
+
+    def chain(self, backup: Backup) -> list[Backup]:
+        """With its parents, the full one first. Raises BackupUnusable when one is gone."""
+        by_id = {one.id: one for one in self.of_instance(backup.instance_id)}
+        try:
+            return chain_of(backup, by_id)
+        except KeyError as missing:
+            raise BackupUnusable(
+                f"Backup {backup.id} cannot be restored: its parent {missing.args[0]} is gone."
+            ) from missing
 
     def with_leftovers(self) -> list[Backup]:
         """Those that failed, of which the store may still hold something."""

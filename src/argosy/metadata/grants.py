@@ -47,6 +47,13 @@ class Grants:
         )
         return list(self._connection.execute(query).scalars())
 
+    def is_read(self, container: str, prefix: str) -> bool:
+        """Whether some guest is reading there now."""
+        query = sa.select(sa.func.count()).where(
+            grants.c.container == container, grants.c.prefix == prefix, grants.c.method == "GET"
+        )
+        return self._connection.execute(query).scalar_one() > 0
+
     def take_with(self, operation_id: str) -> None:
         """Its operation has ended."""
         self._connection.execute(sa.delete(grants).where(grants.c.operation_id == operation_id))

@@ -1,4 +1,4 @@
-"""Quotas of projects. What a project uses is counted from its instances, so nothing can leak.
+"""Quotas of projects. What a project uses is counted from its instances and backups, so nothing can leak.
 
 A count and what is written on the strength of it must be one transaction that no other of the project
 overlaps: `Store.write` sees to it on SQLite, and on PostgreSQL the lock taken here.
@@ -11,10 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from argosy.domain.backup import BackupStatus
 from argosy.domain.instance import Instance
 from argosy.domain.quotas import Quota, check
 from argosy.metadata import locks
-from argosy.metadata.tables import flavors, instances, quotas
+from argosy.metadata.tables import backups, flavors, instances, quotas
 
 
 def _larger(stored: sa.Column[Any], growing_to: sa.Column[Any]) -> sa.ColumnElement[Any]:
@@ -33,6 +34,12 @@ _USED = (
     )
     .select_from(instances.outerjoin(flavors, flavors.c.id == instances.c.flavor_id))
     .where(instances.c.project_id == sa.bindparam("project_id"), instances.c.deleted_at.is_(None))
+)
+# One that failed takes nothing, and is not counted.
+_BACKUPS = (
+    sa.select(sa.func.count())
+    .select_from(backups)
+    .where(backups.c.project_id == sa.bindparam("project_id"), backups.c.status != BackupStatus.FAILED.value)
 )
 
 
@@ -55,6 +62,7 @@ class Quotas:
             "instances": (count, 0),
             "ram": (memory_mb, memory_mb_at_most - memory_mb),
             "volumes": (volumes_gb, volumes_gb_at_most - volumes_gb),
+            "backups": (int(self._connection.execute(_BACKUPS, {"project_id": project_id}).scalar_one()), 0),
         }
         return {resource: Quota(resource, limits[resource], *has.get(resource, ())) for resource in limits}
 

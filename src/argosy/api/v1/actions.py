@@ -8,6 +8,7 @@ from typing import Any
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
 from argosy.api.v1.resizing import resize
+from argosy.api.v1.restoring import restore
 from argosy.domain.errors import Failed, Invalid, Unsupported
 from argosy.domain.operations import RestartInstance, StartInstance, StopInstance
 
@@ -20,13 +21,14 @@ _LATER = {
 
 
 @router.post(
-    "/instances/{instance_id}/action", status_code=202, responses=faults(400, 404, 413, 415, 422, 501)
+    "/instances/{instance_id}/action", status_code=202, responses=faults(400, 404, 409, 413, 415, 422, 501)
 )
 def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None:
-    """`restart`, `stop`, `start`, `resize` or, for an administrator, `reset_status`.
+    """`restart`, `stop`, `start`, `resize`, `restore` or, for an administrator, `reset_status`.
 
     `{"resize": {"flavorRef": "2"}}` changes its memory and processors, `{"resize": {"volume": {"size": 20}}}`
-    makes its volume larger while the database serves.
+    makes its volume larger while the database serves. `{"restore": {"backup": "…"}}` puts it back to what a backup
+    has, with its users as they are now (`"users": "backup"`: as they were then).
     """
     if len(body) != 1:
         raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")
@@ -42,6 +44,8 @@ def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None
         _start(call, instance_id)
     elif action == "resize":
         resize(call, instance_id, details)
+    elif action == "restore":
+        restore(call, instance_id, details)
     elif action == "reset_status":
         force = "force_delete" in (details or {})
         _reset_status(call, instance_id, rule="instance:force_delete" if force else "instance:reset_status")
@@ -52,7 +56,7 @@ def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None
         raise Unsupported(f"{what} is not supported yet.")
     else:
         raise Invalid(
-            f"Validation error: there is no action {action[:64]!r}: use restart, stop, start, resize or reset_status."
+            f"Validation error: there is no action {action[:64]!r}: use restart, stop, start, resize, restore or reset_status."
         )
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.route import faults, resource
-from argosy.api.v1 import access, shapes, views
+from argosy.api.v1 import access, restoring, shapes, views
 from argosy.api.v1.bodies import (
     AccessBody,
     Body,
@@ -27,7 +27,9 @@ from argosy.api.v1.bodies import (
 from argosy.api.v1.configurations import attach, detach, give_time, group_for
 from argosy.api.v1.datastores import find_datastore
 from argosy.api.v1.resizing import check_volume_size
+from argosy.api.v1.restoring import RestorePoint, Source
 from argosy.api.v1.upgrading import upgrade
+from argosy.domain.backup import check_fits
 from argosy.domain.databases import check_databases, check_users
 from argosy.domain.datastore import Datastore, Version
 from argosy.domain.errors import Failed, InstanceNotFound, Invalid, NotFound, Unsupported
@@ -83,10 +85,6 @@ def _id_of(value: Any) -> Any:
 
 def _none_as_empty(value: Any) -> Any:
     return [] if value is None else value
-
-
-class RestorePoint(Body):
-    backup_ref: Name = Field(alias="backupRef")
 
 
 class ModuleBody(Body):
@@ -193,6 +191,7 @@ def show_instance(call: Asked, instance_id: str) -> dict[str, Any]:
 def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     """Begin to make an instance, with first databases and users; 200, not 202, as Trove has it.
 
+    With a `restorePoint` it is made of a backup, and is what that one's instance was wherever nothing else is asked.
     With an `Idempotency-Key` a repeated request answers the instance that the first one made.
     """
     call.allow("instance:create")
@@ -200,7 +199,8 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     _refuse_what_is_not_there(asked)
     check_name(asked.name)
     tags = check_tags(asked.tags, "instance.tags")
-    datastore, version = _datastore(call, asked.datastore or DatastoreBody())
+    source = _source(call, asked)
+    datastore, version = _datastore(call, asked.datastore, source)
     databases = [database.to_domain() for database in asked.databases]
     users = [user.to_domain() for user in asked.users]
     check_databases(datastore, databases)
@@ -212,15 +212,15 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
         raise Invalid(
             f"Users are given access to databases that are not in the request: {', '.join(missing)}."
         )
-    volume_gb = _volume_gb(call, asked)
+    volume = _volume(call, asked, source)
     key, fingerprint = _idempotency(call, body)
     with call.parts.store.write(call.project_id) as tx:
         made = tx.idempotent_requests.find(key, fingerprint) if key else None
         if made is not None:
             return {"instance": views.instance_detail(call, tx.instances.get(made), datastore)}
         tx.datastore_versions.check_offered(datastore.name, version.name)
-        flavor = _flavor(tx, asked, datastore, version)
-        tx.quotas.take(call.project_id, instances=1, ram=flavor.memory_mb, volumes=volume_gb)
+        flavor = _flavor(tx, asked, datastore, version, source)
+        tx.quotas.take(call.project_id, instances=1, ram=flavor.memory_mb, volumes=volume.size)
         instance = Instance(
             id=str(uuid.uuid4()),
             project_id=call.project_id,
@@ -228,14 +228,14 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             datastore=datastore.name,
             version=version.name,
             flavor_id=flavor.id,
-            volume_gb=volume_gb,
-            autogrow_limit_gb=asked.volume.autogrow_limit if asked.volume else None,
+            volume_gb=volume.size,
+            autogrow_limit_gb=volume.autogrow_limit,
             created_at=call.now,
             updated_at=call.now,
-            access=access.access_of(asked.access),
-            require_tls=asked.tls is not None and asked.tls.mode == "required",
-            configuration_id=_configuration_id(tx, asked, datastore, version),
-            tags=tags,
+            access=access.access_of(asked.access if source is None else source.access(asked.access)),
+            require_tls=_requires_tls(asked, source),
+            configuration_id=_configuration_id(tx, asked, datastore, version, source),
+            tags=tags if source is None or "tags" in asked.model_fields_set else source.was("tags") or {},
             protected=asked.protected,
         )
         tx.instances.add(instance)
@@ -245,6 +245,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             datastore=datastore.name,
             version=version.name,
             configuration_id=instance.configuration_id,
+            recovery=None if source is None else source.recovery,
             sealed=call.parts.seal.close(
                 {
                     "databases": [database.model_dump() for database in asked.databases],
@@ -383,25 +384,42 @@ def _refuse_what_is_not_there(asked: NewInstance) -> None:
         raise Unsupported("Replicas are not supported yet.")
     if asked.replica_count not in (None, 1):
         raise Invalid("Validation error: instance.replica_count: it needs replica_of.")
-    if asked.restore_point:
-        raise Unsupported("Restoring a backup is not supported yet.")
     if asked.modules:
         raise Unsupported("Modules are not supported.")
 
 
-def _volume_gb(call: Call, asked: NewInstance) -> int:
-    if asked.volume is None:
+def _source(call: Call, asked: NewInstance) -> Source | None:
+    if asked.restore_point is None:
+        return None
+    with call.read() as tx:
+        return restoring.source(tx, asked.restore_point)
+
+
+def _volume(call: Call, asked: NewInstance, source: Source | None) -> VolumeBody:
+    volume = asked.volume
+    if volume is None and source is not None and source.backup.volume_gb is not None:
+        limit_gb = source.was("autogrow_limit_gb")
+        volume = VolumeBody(size=source.backup.volume_gb, autogrow_limit=limit_gb)
+    if volume is None:
         raise Invalid("Validation error: instance.volume: the size of the volume must be given.")
-    check_volume_size(call, asked.volume.size)
-    limit_gb = asked.volume.autogrow_limit
+    check_volume_size(call, volume.size)
+    if source is not None:
+        check_fits(source.chain, volume.size)
+    limit_gb = volume.autogrow_limit
     if limit_gb is not None:
         check_volume_size(call, limit_gb)
-        if limit_gb < asked.volume.size:
+        if limit_gb < volume.size:
             raise Invalid(
-                f"Validation error: instance.volume.autogrow_limit: it must be {asked.volume.size} GB or more, the "
+                f"Validation error: instance.volume.autogrow_limit: it must be {volume.size} GB or more, the "
                 "volume's size."
             )
-    return asked.volume.size
+    return volume
+
+
+def _requires_tls(asked: NewInstance, source: Source | None) -> bool:
+    if asked.tls is None:
+        return source is not None and bool(source.was("require_tls"))
+    return asked.tls.mode == "required"
 
 
 def _idempotency(call: Call, body: CreateBody) -> tuple[str | None, str]:
@@ -415,14 +433,18 @@ def _idempotency(call: Call, body: CreateBody) -> tuple[str | None, str]:
     return key, hashlib.sha256(asked.encode()).hexdigest()
 
 
-def _datastore(call: Call, asked: DatastoreBody) -> tuple[Datastore, Version]:
-    """By name or id; a missing type or version is the default one."""
-    datastore = find_datastore(asked.type or call.parts.default_datastore)
-    wanted = asked.version or datastore.default_version
+def _datastore(call: Call, named: DatastoreBody | None, source: Source | None) -> tuple[Datastore, Version]:
+    """By name or id; a missing type or version is the default one, or the backup's."""
+    asked = named or DatastoreBody()
+    were = (call.parts.default_datastore, None) if source is None else source.runs
+    datastore = find_datastore(asked.type or were[0])
+    wanted = asked.version or were[1] or datastore.default_version
     for version in datastore.versions:
         if wanted in (version.name, version.id):
             if not version.active:
                 raise Invalid(f"Version {wanted} of {datastore.name} is not offered any more.")
+            if source is not None:
+                source.backup.check_restores_to(datastore.name, version.name)
             return datastore, version
     offered = ", ".join(version.name for version in datastore.versions if version.active)
     if not wanted:
@@ -431,15 +453,28 @@ def _datastore(call: Call, asked: DatastoreBody) -> tuple[Datastore, Version]:
 
 
 def _configuration_id(
-    tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version
+    tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version, source: Source | None
 ) -> str | None:
     if asked.configuration is None:
-        return None
+        if source is None or "configuration" in asked.model_fields_set:
+            return None
+        return _former_group(tx, source)
     return group_for(tx, asked.configuration, datastore.name, version.name).id
 
 
-def _flavor(tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version) -> Flavor:
-    reference = asked.flavor_ref or asked.flavor
+def _former_group(tx: Transaction, source: Source) -> str | None:
+    """The configuration group that the backup's instance followed, if it is still there."""
+    group_id = source.was("configuration_id")
+    try:
+        return None if group_id is None else tx.configurations.get(group_id, hold=True).id
+    except NotFound:
+        return None
+
+
+def _flavor(
+    tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version, source: Source | None
+) -> Flavor:
+    reference = asked.flavor_ref or asked.flavor or (source.was("flavor_id") if source else None)
     if reference is None:
         raise Invalid("Validation error: instance.flavorRef: the flavor must be given.")
     try:

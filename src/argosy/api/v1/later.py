@@ -11,20 +11,17 @@ from argosy.domain.errors import NotFound, Unsupported
 router = resource("not yet")
 
 _OF_AN_INSTANCE = {
-    "/backups": (["GET"], "instance:backups", "Backups are"),
     "/ssl": (["GET", "POST"], "instance:extension:ssl:show", "Choosing certificates is"),
     "/modules": (["GET", "POST"], "instance:module_list", "Modules are"),
     "/modules/{module_id}": (["DELETE"], "instance:module_remove", "Modules are"),
 }
 _COLLECTIONS = {
-    "/backups": (["GET", "POST"], "backup:index", "Backups are"),
     "/backup_strategies": (["GET", "POST", "DELETE"], "backup_strategy:index", "Backups are"),
     "/clusters": (["POST"], "cluster:create", "Clusters are"),
     "/modules": (["GET", "POST"], "module:index", "Modules are"),
 }
 # Nothing can be in these collections, and clients that look for a name go on at a 404.
 _SINGLE = {
-    "/backups/{one}": (["GET", "DELETE"], "backup:show", "Backup"),
     "/clusters/{one}": (["GET", "POST", "DELETE"], "cluster:show", "Cluster"),
     "/clusters/{one}/root": (["GET", "POST"], "cluster:extension:root:index", "Cluster"),
     "/modules/{one}": (["GET", "PUT", "DELETE"], "module:show", "Module"),

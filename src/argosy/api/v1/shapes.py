@@ -50,6 +50,27 @@ PAGED_OPERATIONS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE, _STATE]}
 FOLLOWED_EVENTS: dict[str, Any] = {"parameters": [*_CHOICE, _LAST_SEEN]}
 FOLLOWED_OPERATIONS: dict[str, Any] = {"parameters": [*_CHOICE, _STATE, _LAST_SEEN]}
 _DELETED = _parameter("deleted", "`true` for those that were deleted.", type="string", enum=["true", "false"])
+PAGED_BACKUPS: dict[str, Any] = {
+    "parameters": [
+        *_PAGE,
+        _parameter("instance_id", "Those of this instance, which may be gone.", type="string"),
+        _parameter("datastore", "Those of this datastore, by its name or id.", type="string"),
+        _parameter(
+            "all_projects", "`true` for those of all projects.", type="string", enum=["true", "false"]
+        ),
+        _parameter("project_id", "Those of this project; for administrators.", type="string"),
+    ]
+}
+CASCADE: dict[str, Any] = {
+    "parameters": [
+        _parameter(
+            "cascade",
+            "`true` to delete the increments that build on it too.",
+            type="string",
+            enum=["true", "false"],
+        )
+    ]
+}
 PAGED_INSTANCES: dict[str, Any] = {
     "parameters": [
         *_PAGE,
@@ -716,3 +737,51 @@ OF_A_LOG = {
         },
     ]
 }
+
+
+class BackupDatastore(BaseModel):
+    type: str
+    version: str
+    version_id: str
+
+
+class BeyondBackup(BaseModel):
+    """`data_size` (GB) is what was read of the server; `consistent_at` the moment whose state it has."""
+
+    instance_name: str | None
+    kind: Literal["full", "incremental"]
+    data_size: float | None
+    consistent_at: str | None
+    completed: str | None
+    error: str | None
+    schedule_id: str | None
+    last_verified: str | None
+    verified: bool | None
+    verification: dict[str, Any]
+    restore_seconds: float | None
+
+
+class Backup(BaseModel):
+    """`size` (GB) is what it takes in the store, null until it is done."""
+
+    id: str
+    name: str
+    description: str | None
+    instance_id: str
+    project_id: str
+    parent_id: str | None
+    status: Literal["NEW", "BUILDING", "SAVING", "COMPLETED", "FAILED", "RESTORED", "DELETE_FAILED"]
+    size: float | None
+    location_ref: str | None = Field(alias="locationRef")
+    created: str
+    updated: str
+    datastore: BackupDatastore
+    argosy: BeyondBackup
+
+
+class Backups(Page):
+    backups: list[Backup]
+
+
+class ShownBackup(BaseModel):
+    backup: Backup

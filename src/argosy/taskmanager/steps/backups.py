@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 from dbos import DBOS
 
-from argosy.domain.backup import Backup, BackupStatus, Recovery, chain_of
-from argosy.domain.errors import ArgosyError, BackupUnusable
+from argosy.domain.backup import Backup, BackupStatus, Recovery
+from argosy.domain.errors import ArgosyError
 from argosy.domain.instance import Instance
 from argosy.domain.operations import CreateBackup
 from argosy.metadata.store import Transaction
@@ -92,7 +92,7 @@ def remove(backup_id: str) -> None:
 def let_read(operation_id: str, instance_id: str, recovery: Recovery) -> None:
     """Let an instance's guest read what its restore needs, for as long as the operation goes on."""
     with parts().store.write() as tx:
-        for backup in _chain(tx, recovery):
+        for backup in tx.backups.chain(tx.backups.get(recovery.backup_id)):
             tx.grants.give(instance_id, backup.container, backup.prefix, "GET", operation_id)
 
 
@@ -144,26 +144,15 @@ def archive(backup: Backup) -> Archive:
 def chain(recovery: Recovery) -> tuple[Archive, ...]:
     """The same of a backup with its parents, the full one first. Raises BackupUnusable when one is missing."""
     with parts().store.read() as tx:
-        return tuple(archive(backup) for backup in _chain(tx, recovery))
+        return tuple(archive(backup) for backup in tx.backups.chain(tx.backups.get(recovery.backup_id)))
 
 
 def source_of(recovery: Recovery) -> str | None:
-    """The address of the instance that the backup is of, if it is there."""
+    """The address of the instance that a backup is of, if it is there."""
     with parts().store.read() as tx:
         backup = tx.backups.get(recovery.backup_id)
         instance = tx.instances.find(backup.instance_id)
     return None if instance is None else instance.address
-
-
-def _chain(tx: Transaction, recovery: Recovery) -> list[Backup]:
-    backup = tx.backups.get(recovery.backup_id)
-    by_id = {one.id: one for one in tx.backups.of_instance(backup.instance_id)}
-    try:
-        return chain_of(backup, by_id)
-    except KeyError as missing:
-        raise BackupUnusable(
-            f"Backup {backup.id} cannot be restored: its parent {missing} is gone."
-        ) from missing
 
 
 def _service_of(tx: Transaction, instance: Instance) -> dict[str, Any]:

@@ -347,7 +347,7 @@ def _restore(configuration: Wanted | None, asked: CreateInstance | RestoreInstan
             allowed_cidrs=rules.networks,
             require_tls=rules.require_tls,
             chain=backups.chain(recovery),
-            accounts=_accounts_of(recovery),
+            accounts=_accounts(recovery, address if in_place else backups.source_of(recovery)),
             in_place=in_place,
         )
 
@@ -362,12 +362,9 @@ def _check(backup_id: str, asked: InstanceRequest, address: str) -> JobState:
     return _run(asked, address, messages.Check(job_id=job_id, wait_s=WAIT_S, fingerprint=fingerprint))
 
 
-def _accounts_of(recovery: Recovery) -> str | None:
-    """Users as their server has them now, when that is asked for and it answers; None for as they were."""
-    if recovery.users != "current":
-        return None
-    source = backups.source_of(recovery)
-    if source is None:
+def _accounts(recovery: Recovery, source: str | None) -> str | None:
+    """Users as the server there has them now, when that is asked for and it answers; None for as they were."""
+    if recovery.users != "current" or source is None:
         return None
     try:
         return parts().guests.call(source, messages.DumpAccounts(), timeout_s=LOOK_S).dump
