@@ -23,6 +23,7 @@ from argosy.api.parts import Parts
 from argosy.api.v1 import (
     access,
     actions,
+    backups,
     configurations,
     databases,
     datastore_versions,
