@@ -17,6 +17,7 @@ from troveclient import client as trove
 from troveclient.apiclient import exceptions
 
 from tests.api.conftest import Live
+from tests.support.backups import wait_until_done
 from tests.support.server import wait_until
 
 DATASTORES = ["postgresql", "mariadb"]
@@ -124,11 +125,10 @@ FAILURES = [
     (13, "database instance promote maria", "Promoting a replica is not supported yet. (HTTP 501)"),
     (14, "database instance eject maria", "Ejecting a replica source is not supported yet. (HTTP 501)"),
     (15, "database instance reboot {id}", "HTTP 401"),
-    (17, "database backup create b --instance maria", "Backups are not supported yet. (HTTP 501)"),
-    (19, "database backup list", "Backups are not supported yet. (HTTP 501)"),
-    (20, "database backup list instance maria", "Backups are not supported yet. (HTTP 501)"),
-    (21, f"database backup show {MISSING}", "HTTP 501"),
-    (23, "database backup strategy list", "Backups are not supported yet. (HTTP 501)"),
+    (17, f"database backup create b --instance maria --parent {MISSING}", "cannot be found"),
+    (18, f"database backup delete {MISSING}", MISSING),
+    (20, f"database backup list instance {MISSING}", MISSING),
+    (21, f"database backup show {MISSING}", "No backup with a name or ID"),
     (34, f"database cluster show {MISSING}", "No cluster with a name or ID"),
     (37, f"database configuration attach maria {MISSING}", MISSING),
     (48, f"database configuration show {MISSING}", MISSING),
@@ -165,6 +165,36 @@ def test_databases_are_made_listed_and_deleted(live: Live, datastore: str) -> No
     assert "already exists" in refusal(live, f"database db create {name} ledger")
     run(live, f"database db delete {name} ledger")
     assert {"Name": "ledger"} not in ask(live, f"database db list {name}")
+
+
+def test_backups_are_made_listed_shown_restored_and_deleted(live: Live) -> None:
+    maria = live.instances["mariadb"]
+    made = ask(live, "database backup create nightly --instance maria --description before-christmas")
+    assert made["status"] == "NEW"
+    assert wait_until_done(live.demo, made["id"])["status"] == "COMPLETED"
+    later = ask(live, f"database backup create later --instance maria --incremental --parent {made['id']}")
+    assert wait_until_done(live.demo, later["id"])["parent_id"] == made["id"]
+    for command in ("database backup list", "database backup list instance maria"):
+        assert {row["Name"] for row in ask(live, command)} == {"nightly", "later"}
+    shown = ask(live, "database backup show later")
+    assert (shown["instance_id"], shown["parent_id"]) == (maria["id"], made["id"])
+    run(live, f"database backup strategy create --instance-id {maria['id']} --swift-container vault")
+    (strategy,) = ask(live, "database backup strategy list")
+    assert "vault" in strategy.values()
+    run(live, f"database backup strategy delete --instance-id {maria['id']}")
+    assert ask(live, "database backup strategy list") == []
+    copy = ask(
+        live,
+        "database instance create copy --flavor 1 --size 1 --datastore mariadb --backup later "
+        f"--datastore-version {maria['datastore']['version']}",
+    )
+    live.server.wait_until_healthy(live.demo, copy["id"])
+    run(live, "database instance delete copy")
+    assert "Unable to delete" in refusal(live, "database backup delete nightly")
+    run(live, "database backup delete later")
+    wait_until("it is deleted", lambda: live.demo.get(f"/backups/{later['id']}").status_code == 404)
+    run(live, "database backup delete nightly")
+    wait_until("it is deleted", lambda: live.demo.get(f"/backups/{made['id']}").status_code == 404)
 
 
 def log_in(live: Live, datastore: str, user: str, password: str, database: str) -> None:
@@ -389,8 +419,7 @@ def test_troveclient_speaks_to_it(live: Live, session: keystone.Session) -> None
     assert [one.name for one in client.datastores.list()] == ["mariadb", "postgresql", "redis", "valkey"]
     with pytest.raises(exceptions.Unauthorized):
         client.mgmt_instances.list()
-    with pytest.raises(exceptions.HttpNotImplemented):
-        client.backups.list()
+    assert client.backups.list() == []
 
 
 def test_the_legacy_shell_speaks_to_it(live: Live) -> None:

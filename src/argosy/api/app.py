@@ -23,6 +23,7 @@ from argosy.api.parts import Parts
 from argosy.api.v1 import (
     access,
     actions,
+    backup_strategies,
     backups,
     configurations,
     databases,
@@ -62,6 +63,7 @@ RESOURCES = (
     configuration_histories,
     access,
     backups,
+    backup_strategies,
     operations,
     events,
     images,

@@ -106,6 +106,15 @@ class Backup:
 
 
 @dataclass(frozen=True)
+class Strategy:
+    """In which container the backups of an instance are kept, or with an empty `instance_id` those of the project."""
+
+    project_id: str
+    instance_id: str
+    container: str
+
+
+@dataclass(frozen=True)
 class Recovery:
     """What a restore brings back: a backup with its parents, and with `archive_id` the log from there on.
 

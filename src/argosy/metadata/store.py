@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from argosy.domain import quotas
+from argosy.metadata.backup_strategies import BackupStrategies
 from argosy.metadata.backups import Backups
 from argosy.metadata.configurations import Configurations
 from argosy.metadata.datastore_versions import DatastoreVersions
@@ -34,6 +35,7 @@ class Transaction:
     ) -> None:
         self.connection = connection
         self.backups = Backups(connection, project_id)
+        self.backup_strategies = BackupStrategies(connection)
         self.configurations = Configurations(connection, project_id)
         self.datastore_versions = DatastoreVersions(connection)
         self.events = Events(connection, project_id)

@@ -275,14 +275,23 @@ def _parent(tx: Transaction, instance: Instance, parent_id: str | None) -> Backu
     return parent
 
 
-def _container(call: Call, instance: Instance, named: str | None) -> str:  # noqa: ARG001 - for strategies
-    container = named or call.parts.backup_container
-    check_container_name(container)
-    if _UNSAFE.search(container):
+def check_container(name: str, what: str) -> str:
+    """Raises Invalid for what is no container's name, or what a shell would not take literally."""
+    check_container_name(name)
+    if _UNSAFE.search(name):
         raise Invalid(
-            "Validation error: backup.swift_container: it must not hold spaces or characters that a shell takes for its own."
+            f"Validation error: {what}: it must not hold spaces or characters that a shell takes for its own."
         )
-    return container
+    return name
+
+
+def _container(call: Call, instance: Instance, named: str | None) -> str:
+    """The one that is named, else the instance's strategy's, the project's, the one of this installation."""
+    if named is not None:
+        return check_container(named, "backup.swift_container")
+    with call.read() as tx:
+        strategy = tx.backup_strategies.container(instance.project_id, instance.id)
+    return strategy or call.parts.backup_container
 
 
 def _version_id(backup: Backup) -> str:

@@ -16,7 +16,6 @@ _OF_AN_INSTANCE = {
     "/modules/{module_id}": (["DELETE"], "instance:module_remove", "Modules are"),
 }
 _COLLECTIONS = {
-    "/backup_strategies": (["GET", "POST", "DELETE"], "backup_strategy:index", "Backups are"),
     "/clusters": (["POST"], "cluster:create", "Clusters are"),
     "/modules": (["GET", "POST"], "module:index", "Modules are"),
 }

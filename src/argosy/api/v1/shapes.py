@@ -61,6 +61,14 @@ PAGED_BACKUPS: dict[str, Any] = {
         _parameter("project_id", "Those of this project; for administrators.", type="string"),
     ]
 }
+OF_AN_INSTANCE_OR_PROJECT: dict[str, Any] = {
+    "parameters": [
+        _parameter("instance_id", "The one of this instance.", type="string"),
+        _parameter(
+            "project_id", "Of this project; another than one's own is for administrators.", type="string"
+        ),
+    ]
+}
 CASCADE: dict[str, Any] = {
     "parameters": [
         _parameter(
@@ -785,3 +793,20 @@ class Backups(Page):
 
 class ShownBackup(BaseModel):
     backup: Backup
+
+
+class BackupStrategy(BaseModel):
+    """`instance_id` is empty for the project's own."""
+
+    project_id: str
+    instance_id: str
+    backend: str
+    swift_container: str
+
+
+class BackupStrategies(BaseModel):
+    backup_strategies: list[BackupStrategy]
+
+
+class ShownBackupStrategy(BaseModel):
+    backup_strategy: BackupStrategy
