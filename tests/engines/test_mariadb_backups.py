@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -12,8 +16,8 @@ from argosy import marks
 from argosy.catalog import datastores
 from argosy.domain.databases import Database, NewUser, User, UserId
 from argosy.domain.datastore import Version
-from argosy.domain.errors import EngineError, Invalid
-from argosy.engines.backups import Stored
+from argosy.domain.errors import ArgosyError, EngineError, Invalid
+from argosy.engines.backups import Facts, Log, Segment, Stored
 from argosy.engines.mariadb import MariaDbEngine, history
 from tests.support.certificates import TestAuthority
 from tests.support.engines import Guest, Refused
@@ -230,3 +234,184 @@ def test_accounts_of_another_form_are_refused_and_leave_all_as_it_is(engine: Mar
         with pytest.raises(Invalid):
             engine.load_accounts(dump)
     assert engine.list_users() == [User(ANN, ("shop",))]
+
+
+class Archived:
+    """A log archive: what was finished, kept as files elsewhere."""
+
+    def __init__(self, engine: MariaDbEngine, directory: Path) -> None:
+        self._engine = engine
+        self._directory = directory
+        directory.mkdir()
+        self.segments: list[Segment] = []
+        engine.keep_log(on=True)
+
+    def take(self) -> list[Segment]:
+        self._engine.finish_segment()
+        taken = self._engine.finished_segments()
+        for segment in taken:
+            shutil.copy(self._engine.segment_file(segment), self._directory / segment.name)
+            self._engine.archived(segment)
+        self.segments += taken
+        return taken
+
+    def log(self, to_time: datetime | None = None, to_position: str | None = None) -> Log:
+        return Log(self.segments, self._fetch, to_time, to_position)
+
+    def _fetch(self, segment: Segment, path: Path) -> None:
+        shutil.copyfile(self._directory / segment.name, path)
+
+
+@pytest.fixture
+def archived(guest: Guest, engine: MariaDbEngine) -> Archived:
+    return Archived(engine, guest.home / "archive")
+
+
+def restored_to(other: Guest, chain: list[Stored], log: Log) -> Facts:
+    facts = cast("MariaDbEngine", other.engine).restore(chain, log, silent)
+    other.engine.start()
+    return facts
+
+
+def wait_for_the_next_second() -> datetime:
+    """Its beginning, which is over."""
+    now = datetime.now(UTC)
+    moment = now.replace(microsecond=0) + timedelta(seconds=1)
+    time.sleep((moment - now).total_seconds())
+    return moment
+
+
+def test_segments_follow_each_other_and_are_told_until_archived(
+    guest: Guest, engine: MariaDbEngine, archived: Archived
+) -> None:
+    write(guest, "one")
+    first = archived.take()
+    assert engine.finished_segments() == []
+    assert archived.take() == []
+    assert engine.position() == first[-1].ends
+    write(guest, "two")
+    assert engine.position() > first[-1].ends
+    engine.finish_segment()
+    waiting = cast("MariaDbEngine", guest.new_agent()).finished_segments()
+    assert [segment.starts for segment in waiting] == [first[-1].ends]
+    assert waiting[0].facts["position"] == gtids(engine)
+    assert waiting[0].first_at is not None
+    assert abs(waiting[0].first_at - datetime.now(UTC)) < timedelta(minutes=2)
+
+
+def test_what_was_forgotten_before_it_was_archived_is_a_gap(
+    guest: Guest, engine: MariaDbEngine, archived: Archived
+) -> None:
+    write(guest, "one")
+    backup = backed_up(engine)
+    before = archived.take()
+    write(guest, "lost")
+    engine.finish_segment()
+    write(guest, "after")
+    engine.finish_segment()
+    as_root("PURGE BINARY LOGS TO 'mysql-bin.000003'")(guest.host, "of root")
+    after = archived.take()
+    assert after[0].starts > before[-1].ends
+    with pytest.raises(EngineError, match="gap before"):
+        engine.restore([backup], archived.log(), silent)
+    as_root("RESET MASTER")(guest.host, "of root")
+    write(guest, "anew")
+    anew = archived.take()
+    assert [segment.name.rpartition(".")[2] for segment in anew] == ["000001"]
+    assert anew[0].starts > after[-1].ends
+
+
+def test_a_log_leads_to_its_end_to_a_gtid_and_to_a_second(
+    guest: Guest, other: Guest, engine: MariaDbEngine, archived: Archived
+) -> None:
+    write(guest, "full")
+    full = backed_up(engine)
+    write(guest, "first")
+    first = backed_up(engine, full)
+    write(guest, "after the backup")
+    archived.take()
+    at_gtid = gtids(engine)
+    write(guest, "after the gtid")
+    moment = wait_for_the_next_second()
+    write(guest, "after the second")
+    as_root("SET TIMESTAMP = 1000000000", "INSERT INTO shop.written VALUES ('long ago', 'value')")(
+        guest.host, "of root"
+    )
+    archived.take()
+    engine.create_databases([Database("last")])
+    engine.create_users([NewUser(BEN, "of ben", ("last",))])
+    archived.take()
+    rows = {"full", "first", "after the backup"}
+
+    with Guest(MARIADB, guest_version(guest), None, memory_mb=256) as third:
+        facts = restored_to(third, [full, first], archived.log(to_position=at_gtid))
+        assert keys(third) == rows
+        assert facts["reached_position"] == at_gtid == gtids(cast("MariaDbEngine", third.engine))
+    with Guest(MARIADB, guest_version(guest), None, memory_mb=256) as third:
+        facts = restored_to(third, [full], archived.log(to_time=moment))
+        assert keys(third) == rows | {"after the gtid"}
+        assert facts["reached_at"] < moment.isoformat()
+    facts = restored_to(other, [full, first], archived.log())
+    assert keys(other) == rows | {"after the gtid", "after the second", "long ago"}
+    assert facts["reached_position"] == gtids(engine) == gtids(cast("MariaDbEngine", other.engine))
+    other.connect("ben", "of ben", "last").close()
+    assert not [place for place in other.host.data.parent.iterdir() if place.name.startswith(".")]
+
+
+def guest_version(guest: Guest) -> Version:
+    return MARIADB.version(guest.host.version)
+
+
+def test_a_target_out_of_reach_is_refused_with_the_reason(
+    guest: Guest, other: Guest, engine: MariaDbEngine, archived: Archived
+) -> None:
+    write(guest, "one")
+    early = gtids(engine)
+    write(guest, "two")
+    backup = backed_up(engine)
+    write(guest, "three")
+    archived.take()
+    last = gtids(engine)
+    beyond = f"{last.rpartition('-')[0]}-{int(last.rpartition('-')[2]) + 1}"
+    before = datetime.now(UTC) - timedelta(hours=1)
+    for log, reason in (
+        (archived.log(to_position=beyond), rf"does not reach {beyond}: it ends at {last}"),
+        (archived.log(to_position=early), f"past {early}"),
+        (archived.log(to_time=before), "restore an earlier one"),
+        (archived.log(to_position="rubbish"), "is no GTID"),
+    ):
+        with pytest.raises(ArgosyError, match=reason):
+            other.engine.restore([backup], log, silent)  # type: ignore[attr-defined]  # of MariaDB
+        assert not list(other.host.data.parent.iterdir())
+        assert not (other.host.etc / "log").exists()
+    own = str(backup.facts["position"])
+    restored_to(other, [backup], archived.log(to_position=own))
+    assert keys(other) == {"one", "two"}
+
+
+def test_a_log_is_applied_whatever_root_did_in_it(
+    guest: Guest, other: Guest, engine: MariaDbEngine, archived: Archived
+) -> None:
+    backup = backed_up(engine)
+    as_root("DROP USER os_admin@localhost", "CREATE TABLE shop.big (a LONGTEXT)")(guest.host, "of root")
+    archived.take()
+    as_root(
+        "SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+        "SET GLOBAL max_allowed_packet = 1073741824",
+        'INSERT INTO "shop"."big" VALUES (REPEAT(\'x\', 20000000))',
+        "CREATE PROCEDURE shop.p() BEGIN SELECT ';', '\\'; END",
+        "SET SESSION binlog_format = 'STATEMENT'",
+        "CREATE TABLE shop.s (a INT AUTO_INCREMENT PRIMARY KEY, b DOUBLE, c TIMESTAMP(6) NULL)",
+        "INSERT INTO shop.s (b, c) VALUES (RAND(), NOW(6)), (0.5, NULL)",
+    )(guest.host, "of root")
+    engine.stop()
+    engine.start()
+    archived.take()
+    restored_to(other, [backup], archived.log())
+    compare = (
+        "SELECT CONCAT((SELECT MD5(a) FROM shop.big), (SELECT GROUP_CONCAT(a, b, IFNULL(c, '')) FROM shop.s))"
+    )
+    with engine.management.session() as session:
+        before = session.run(compare)
+    with cast("MariaDbEngine", other.engine).management.session() as session:
+        assert session.run(compare) == before

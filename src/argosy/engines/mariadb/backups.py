@@ -7,22 +7,26 @@ when the position in its binary log is taken; see decision 22.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from argosy import marks
-from argosy.domain.errors import ArgosyError, EngineError, Invalid, Unsupported
+from argosy.domain.errors import ArgosyError, EngineError, Invalid
 from argosy.engines import pipes, restores, staging
 from argosy.engines.backups import CONSISTENT_AT, FINGERPRINT, BackUps, Facts, Log, Say, Stored, Write
 from argosy.engines.base import Engine
 from argosy.engines.host import Host
-from argosy.engines.mariadb import data_directory, fingerprints, history
+from argosy.engines.mariadb import data_directory, fingerprints, history, log_archive
+from argosy.engines.mariadb.binlog import State
 from argosy.engines.mariadb.management import Management, Session
 from argosy.engines.mariadb.programs import client_options, program
+from argosy.engines.mariadb.replay import Reached, Replay, Target
+from argosy.engines.mariadb.upgrade import MariaDbUpgrades
+from argosy.engines.process import ServerProcess
 
 _AREA = "backup"
 _BACKING_UP = {marks.ROLE: _AREA}
@@ -36,7 +40,7 @@ _OVERRUN = "Was only able to copy log"
 _LEFT = ("backup-my.cnf", "xtrabackup_*", "mariadb_backup_*", "*.qp")
 
 
-class MariaDbBackUps(BackUps, Engine):
+class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
     """A mixin of the whole engine, which brings all else."""
 
     host: Host
@@ -66,6 +70,7 @@ class MariaDbBackUps(BackUps, Engine):
                 raise _explained(error) from error
             point = _read_point(told)
             say("counting rows")
+            log_from = log_archive.place_of(self.host, point.file, point.position)
             return {
                 CONSISTENT_AT: watch.locked_at.isoformat(),
                 FINGERPRINT: watch.fingerprint(point),
@@ -77,12 +82,14 @@ class MariaDbBackUps(BackUps, Engine):
                 "binlog": point.file,
                 "binlog_position": point.position,
                 "gtids": point.gtids,
+                **({} if log_from is None else {"log_from": log_from, "position": point.gtids}),
             }
 
     def restore(self, chain: Sequence[Stored], log: Log | None, say: Say) -> Facts:
-        if log is not None:
-            raise Unsupported("MariaDB's log cannot be applied yet.")
         facts = chain[-1].facts
+        reached = Reached(State(str(facts["gtids"])))
+        consistent_at = datetime.fromisoformat(facts[CONSISTENT_AT])
+        target = None if log is None else Target(log, reached.state, consistent_at)
         with data_directory.beside(self.host, self.host.data) as place:
             data = place / "data"
             for number, stored in enumerate(chain):
@@ -95,9 +102,39 @@ class MariaDbBackUps(BackUps, Engine):
                     file.unlink()
             if not data_directory.is_made(data):
                 raise EngineError("The backup has no table space of InnoDB's: it is no backup of MariaDB's.")
-            history.begin(self.host, data, str(facts["gtids"]))
+            if facts["series"] != self.host.version or log is not None:
+                with self._served(data) as server:
+                    if facts["series"] != self.host.version:
+                        say(f"converting the data to {self.host.version}")
+                        server.finish_conversion()
+                    if log is not None and target is not None:
+                        replay = Replay(server.host, server.management, place, say)
+                        replay.apply(log, int(facts["log_from"]), target, reached)
+            history.begin(self.host, data, str(reached.state))
             data.rename(self.host.data)
-        return {"reached_at": facts[CONSISTENT_AT], "reached_position": facts["gtids"]}
+        return {
+            "reached_at": (reached.at or consistent_at).isoformat(),
+            "reached_position": reached.state.position,
+        }
+
+    @contextmanager
+    def _served(self, data: Path) -> Iterator[Self]:
+        """An engine whose server runs on the data, out of everybody's reach, and small: the instance's own may run, too."""
+        place = replace(
+            staging.beside(self.host, "log", "n", data=data),
+            memory_mb=max(128, self.host.memory_mb // 4),
+        )
+        staging.lay(place, parameters=False)
+        server = ServerProcess(place, place.logs / "server.log", role=restores.AREA)
+        engine = type(self)(place, server)  # type: ignore[call-arg]
+        try:
+            engine.start()
+            yield engine
+            engine.stop()
+        finally:
+            engine.management.close()
+            server.kill()
+            staging.clear(self.host, "log")
 
     def _lsn_after(self, parent: Facts) -> int:
         """Up to where the parent has everything. Raises Invalid unless the running server has gone on from there."""

@@ -25,6 +25,7 @@ from argosy.engines.mariadb.backups import MariaDbBackUps
 from argosy.engines.mariadb.carrying import MariaDbAccounts
 from argosy.engines.mariadb.databases import MariaDbDatabases
 from argosy.engines.mariadb.guard import MariaDbGuard
+from argosy.engines.mariadb.log_archive import MariaDbLogArchive
 from argosy.engines.mariadb.logs import MariaDbLogs
 from argosy.engines.mariadb.management import (
     AccountLost,
@@ -34,7 +35,6 @@ from argosy.engines.mariadb.management import (
     Session,
 )
 from argosy.engines.mariadb.root import MariaDbRoot
-from argosy.engines.mariadb.upgrade import MariaDbUpgrades
 from argosy.engines.mariadb.users import MariaDbUsers
 from argosy.engines.process import ServerProcess
 
@@ -49,8 +49,8 @@ class MariaDbEngine(
     MariaDbRoot,
     MariaDbLogs,
     MariaDbGuard,
-    MariaDbUpgrades,
     MariaDbBackUps,
+    MariaDbLogArchive,
     MariaDbAccounts,
     Engine,
     Databases,

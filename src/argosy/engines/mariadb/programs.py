@@ -23,7 +23,14 @@ def client_options(host: Host, management: Management, directory: str = "client"
     The server's account may read it and nobody else: what it says that account could set itself.
     """
     place = staging.make_directory(host, host.run / directory)
-    text = f"[client]\nuser = {ADMIN}\npassword = {management.password()}\nsocket = {configuration.socket(host)}\n"
+    options = {
+        "user": ADMIN,
+        "password": management.password(),
+        "socket": str(configuration.socket(host)),
+        # A Unix socket needs none, and 11.8's programs insist on it otherwise.
+        "ssl": "0",
+    }
+    text = "[client]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
     try:
         yield host.write_file(place / "client.cnf", text)
     finally:
