@@ -17,7 +17,18 @@ from typing import Any, Self
 from argosy import marks
 from argosy.domain.errors import ArgosyError, EngineError, Invalid
 from argosy.engines import pipes, restores, staging
-from argosy.engines.backups import CONSISTENT_AT, FINGERPRINT, BackUps, Facts, Log, Say, Stored, Write
+from argosy.engines.backups import (
+    CONSISTENT_AT,
+    FINGERPRINT,
+    LOG_FROM,
+    POSITION,
+    BackUps,
+    Facts,
+    Log,
+    Say,
+    Stored,
+    Write,
+)
 from argosy.engines.base import Engine
 from argosy.engines.host import Host
 from argosy.engines.mariadb import data_directory, fingerprints, history, log_archive
@@ -82,7 +93,7 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
                 "binlog": point.file,
                 "binlog_position": point.position,
                 "gtids": point.gtids,
-                **({} if log_from is None else {"log_from": log_from, "position": point.gtids}),
+                **({} if log_from is None else {LOG_FROM: log_from, POSITION: point.gtids}),
             }
 
     def restore(self, chain: Sequence[Stored], log: Log | None, say: Say) -> Facts:
@@ -109,7 +120,7 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
                         server.finish_conversion()
                     if log is not None and target is not None:
                         replay = Replay(server.host, server.management, place, say)
-                        replay.apply(log, int(facts["log_from"]), target, reached)
+                        replay.apply(log, int(facts[LOG_FROM]), target, reached)
             history.begin(self.host, data, str(reached.state))
             data.rename(self.host.data)
         return {

@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from argosy.domain.errors import EngineError, NotFound
-from argosy.engines.backups import ArchivesLog, Segment
+from argosy.engines.backups import POSITION, ArchivesLog, Segment
 from argosy.engines.host import Host
 from argosy.engines.mariadb import configuration
 from argosy.engines.mariadb.binlog import BinlogFile, State, Transaction
 from argosy.engines.mariadb.management import Management
 
-POSITION = "position"
 _NOTE = "argosy-log.json"
 _NAME = re.compile(r"\d{15,}\.(mysql-bin\.\d{6,})")
 _lock = threading.Lock()
