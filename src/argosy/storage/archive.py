@@ -2,7 +2,7 @@
 
     chunk-00000000   12 random bytes, then AES-256-GCM of a zstd frame of the next part of the stream
     chunk-00000001   …
-    manifest.json    what the archive is of, each chunk's size and SHA-256, the whole stream's, and a MAC
+    manifest.json    each chunk's size and SHA-256, and encrypted what the archive is of and the whole stream's; with a MAC
 
 A chunk is bound to its archive and its number, so one that is altered, cut, or put in another's place does not open.
 The manifest is written last: without one there is no archive. Its MAC, by a key derived from the data key, keeps chunks
@@ -12,6 +12,7 @@ size of the stream: a few are packed, or unpacked, and on their way at a time.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -66,7 +67,7 @@ class Below:
         return self._objects.get(self._prefix + name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """`size_bytes` and `sha256` are of the object."""
 
@@ -91,15 +92,26 @@ class Manifest:
         return sum(chunk.size_bytes for chunk in self.chunks)
 
     def sealed(self, key: bytes) -> bytes:
-        text = json.dumps(asdict(self), sort_keys=True)
+        """As it lies in the store: without the key it tells only what the store shows anyhow."""
+        within = {"data_bytes": self.data_bytes, "sha256": self.sha256, "facts": self.facts}
+        text = json.dumps(
+            {
+                "format": self.format,
+                "id": self.id,
+                "chunks": [asdict(chunk) for chunk in self.chunks],
+                "sealed": base64.b64encode(
+                    _encrypt(key, json.dumps(within).encode(), _within(self.id))
+                ).decode(),
+            }
+        )
         return json.dumps({"manifest": text, "mac": _mac(key, text)}).encode()
 
     @classmethod
     def opened(cls, content: bytes, archive_id: str, key: bytes) -> Manifest:
         """Raises BackupUnusable."""
         try:
-            sealed = json.loads(content)
-            text, mac = str(sealed["manifest"]), str(sealed["mac"])
+            outer = json.loads(content)
+            text, mac = str(outer["manifest"]), str(outer["mac"])
         except (ValueError, KeyError, TypeError) as error:
             raise BackupUnusable(f"The manifest of archive {archive_id} is damaged.") from error
         if not hmac.compare_digest(mac, _mac(key, text)):
@@ -113,7 +125,8 @@ class Manifest:
             )
         if stored["id"] != archive_id:
             raise BackupUnusable(f"The manifest of archive {archive_id} is that of {stored['id']}.")
-        return cls(**{**stored, "chunks": tuple(Chunk(**one) for one in stored["chunks"])})
+        within = json.loads(_decrypt(key, base64.b64decode(stored["sealed"]), _within(archive_id)))
+        return cls(archive_id, tuple(Chunk(**one) for one in stored["chunks"]), **within)
 
 
 Done = TypeVar("Done")
@@ -156,7 +169,6 @@ class Writer:
         self._objects = objects
         self._id = archive_id
         self._key = key
-        self._cipher = AESGCM(key)
         self._bytes_s = None if limit_mb_s is None else limit_mb_s * 2**20
         self._free_at = time.monotonic()
         self._part = bytearray()
@@ -205,11 +217,9 @@ class Writer:
         self._pace(len(plain))
 
     def _put_chunk(self, number: int, plain: bytearray) -> Chunk:
-        # A nonce of its own each time: a job that is begun again writes other bytes under the same number.
-        nonce = os.urandom(_NONCE)
         packed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress(plain)
         plain.clear()
-        content = nonce + self._cipher.encrypt(nonce, packed, _binding(self._id, number))
+        content = _encrypt(self._key, packed, _binding(self._id, number))
         del packed
         self._objects.put(chunk_name(number), content)
         return Chunk(len(content), hashlib.sha256(content).hexdigest())
@@ -239,11 +249,11 @@ class Reader:
 
     def read(self) -> Iterator[bytes]:
         """The stream from its beginning. Raises only at its end when the whole is not what the manifest says."""
-        manifest, cipher = self.manifest, AESGCM(self._key)
+        manifest = self.manifest
         unpacking: _InTurn[bytes] = _InTurn()
         whole, size = hashlib.sha256(), 0
         try:
-            for plain in self._unpacked(unpacking, manifest, cipher):
+            for plain in self._unpacked(unpacking, manifest):
                 whole.update(plain)
                 size += len(plain)
                 yield plain
@@ -252,12 +262,12 @@ class Reader:
         if size != manifest.data_bytes or whole.hexdigest() != manifest.sha256:
             raise BackupUnusable(f"The chunks of archive {self._id} together are not what was backed up.")
 
-    def _unpacked(self, unpacking: _InTurn[bytes], manifest: Manifest, cipher: AESGCM) -> Iterator[bytes]:
+    def _unpacked(self, unpacking: _InTurn[bytes], manifest: Manifest) -> Iterator[bytes]:
         for number, chunk in enumerate(manifest.chunks):
-            yield from unpacking.hand_over(partial(self._open_chunk, cipher, number, chunk))
+            yield from unpacking.hand_over(partial(self._open_chunk, number, chunk))
         yield from unpacking.rest()
 
-    def _open_chunk(self, cipher: AESGCM, number: int, chunk: Chunk) -> bytes:
+    def _open_chunk(self, number: int, chunk: Chunk) -> bytes:
         name = chunk_name(number)
         content = self._get(name)
         if len(content) != chunk.size_bytes:
@@ -265,7 +275,7 @@ class Reader:
         if hashlib.sha256(content).hexdigest() != chunk.sha256:
             raise self._damaged(name, "its SHA-256 is another than the manifest says")
         try:
-            packed = cipher.decrypt(content[:_NONCE], content[_NONCE:], _binding(self._id, number))
+            packed = _decrypt(self._key, content, _binding(self._id, number))
             return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_LARGEST_CHUNK)
         except InvalidTag as error:
             raise self._damaged(name, "its key does not open it") from error
@@ -288,6 +298,21 @@ def chunk_name(number: int) -> str:
 
 def _binding(archive_id: str, number: int) -> bytes:
     return f"{FORMAT} {archive_id} {number}".encode()
+
+
+def _within(archive_id: str) -> bytes:
+    return f"{FORMAT} {archive_id} facts".encode()
+
+
+def _encrypt(key: bytes, plain: bytes, binding: bytes) -> bytes:
+    # A nonce of its own each time: a job that is begun again writes other bytes under the same number.
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plain, binding)
+
+
+def _decrypt(key: bytes, sealed: bytes, binding: bytes) -> bytes:
+    """Raises InvalidTag."""
+    return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], binding)
 
 
 def _mac(key: bytes, text: str) -> str:
