@@ -14,7 +14,16 @@ from starlette.types import ASGIApp
 
 import argosy
 from argosy.api import faults
-from argosy.api.extensions import certificates, events, images, operations, protection, tags, upgrades
+from argosy.api.extensions import (
+    backup_schedules,
+    certificates,
+    events,
+    images,
+    operations,
+    protection,
+    tags,
+    upgrades,
+)
 from argosy.api.extensions import configurations as configuration_histories
 from argosy.api.extensions import logs as log_lines
 from argosy.api.identity.routes import identity_router
@@ -64,6 +73,7 @@ RESOURCES = (
     access,
     backups,
     backup_strategies,
+    backup_schedules,
     operations,
     events,
     images,

@@ -342,6 +342,7 @@ backup_schedules = Table(
     Column("enabled", Boolean, nullable=False),
     Column("next_run_at", UtcDateTime),
     Column("last_run_at", UtcDateTime),
+    Column("running_id", String(36)),
     Column("last_backup_id", String(36)),
     Column("last_error", Text),
     Column("attempts", Integer, nullable=False, default=0),

@@ -136,6 +136,7 @@ class ControlPlane:
             objects=self.objects(),
             backups=self.backups(),
             keys=self.keys(),
+            backup_container=self.settings.backups.container,
             backup_limit_mb_s=self.settings.backups.limit_mb_s,
             retention=Retention(
                 deleted_instances=timedelta(days=kept.deleted_instances_days),

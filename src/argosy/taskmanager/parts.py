@@ -38,6 +38,7 @@ class Parts:
     objects: ObjectStore
     backups: BackupStore
     keys: KeyRing
+    backup_container: str = "database_backups"
     backup_limit_mb_s: float | None = None
     retention: Retention = Retention()
 

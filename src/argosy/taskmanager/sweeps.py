@@ -14,7 +14,7 @@ from dbos import DBOS
 from argosy.domain.errors import ArgosyError, Failed, InstanceBusy
 from argosy.domain.guest import RELEASE
 from argosy.domain.operations import ApplyConfiguration, CreateInstance, DeleteInstance, RenewAgent
-from argosy.taskmanager import autogrow, retention
+from argosy.taskmanager import autogrow, retention, scheduled_backups
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import backups, images
 
@@ -31,7 +31,7 @@ def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
     turn = 0
     while not ended.wait(EVERY_S):
-        seldom = (forget_what_is_old, expire_objects) if turn % SELDOM == 0 else ()
+        seldom = (forget_what_is_old, expire_objects, take_backups_away) if turn % SELDOM == 0 else ()
         turn += 1
         for sweep in (
             boot_dead_guests,
@@ -42,6 +42,7 @@ def run(ended: threading.Event) -> None:
             images.publish_parameters,
             renew_old_agents,
             backups.sweep_leftovers,
+            run_backup_schedules,
             *seldom,
         ):
             try:
@@ -121,6 +122,15 @@ def expire_objects() -> None:
     gone = parts().objects.expire()
     if gone:
         log.info("objects expired", objects=gone)
+
+
+def run_backup_schedules() -> None:
+    own = parts()
+    scheduled_backups.run(own.store, own.backups.kind, own.backup_container)
+
+
+def take_backups_away() -> None:
+    scheduled_backups.take_away(parts().store)
 
 
 def grow_full_volumes() -> None:

@@ -49,6 +49,7 @@ PAGED_EVENTS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE]}
 PAGED_OPERATIONS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE, _STATE]}
 FOLLOWED_EVENTS: dict[str, Any] = {"parameters": [*_CHOICE, _LAST_SEEN]}
 FOLLOWED_OPERATIONS: dict[str, Any] = {"parameters": [*_CHOICE, _STATE, _LAST_SEEN]}
+PAGED_SCHEDULES: dict[str, Any] = {"parameters": [*_PAGE, _CHOICE[0]]}
 _DELETED = _parameter("deleted", "`true` for those that were deleted.", type="string", enum=["true", "false"])
 PAGED_BACKUPS: dict[str, Any] = {
     "parameters": [
@@ -692,6 +693,37 @@ class BegunRehearsal(BaseModel):
 
 class Rehearsal(BaseModel):
     rehearsal: BegunRehearsal
+
+
+class BackupSchedule(BaseModel):
+    """When an instance is backed up by itself, in UTC, and what is kept; `state` is waiting, running, failing or off."""
+
+    id: str
+    project_id: str
+    instance_id: str
+    instance_name: str | None
+    cron: str
+    full_every: int
+    keep_last: int | None
+    keep_days: int | None
+    verify_every_days: int | None
+    enabled: bool
+    state: Literal["waiting", "running", "failing", "off"]
+    next_run: str | None
+    last_run: str | None
+    last_backup_id: str | None
+    last_error: str | None
+    attempts: int
+    created: str
+    updated: str
+
+
+class BackupSchedules(Page):
+    backup_schedules: list[BackupSchedule]
+
+
+class ShownBackupSchedule(BaseModel):
+    backup_schedule: BackupSchedule
 
 
 class Log(BaseModel):

@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("next_run_at", UtcDateTime(), nullable=True),
         sa.Column("last_run_at", UtcDateTime(), nullable=True),
+        sa.Column("running_id", sa.String(length=36), nullable=True),
         sa.Column("last_backup_id", sa.String(length=36), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
