@@ -45,6 +45,7 @@ def add_to(app: typer.Typer) -> None:
         examples=(
             "argosy create shop --datastore postgresql --database shop --user ann",
             "argosy create cache --datastore valkey --version 8 --flavor tiny --user app --no-wait",
+            "argosy create shop --database shop --backup daily",
             "argosy create crm --datastore mariadb --volume 5 --database crm --user bob --password-file - < secret",
         ),
     )(create)
@@ -136,6 +137,15 @@ def create(
     tls: Annotated[
         TlsMode | None, typer.Option("--tls", help="Whether clients must use TLS.", show_default="allowed")
     ] = None,
+    backup: Annotated[
+        str | None,
+        typer.Option(
+            "--backup",
+            metavar="WHEN",
+            help="Have it backed up by itself: hourly, daily, weekly, monthly, or a cron expression in UTC; see "
+            "`argosy backup schedule`.",
+        ),
+    ] = None,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
@@ -165,6 +175,7 @@ def create(
         configuration=None if group is None else group.id,
         allowed_cidrs=allow or [],
         tls=tls and tls.value,
+        backup_schedule=backup,
     )
     if given is None:
         call.credentials.keep(made.id, {key_of(each): secret for each, secret in secrets.items()})

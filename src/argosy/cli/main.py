@@ -7,6 +7,7 @@ import typer
 from argosy.cli import (
     access,
     admin,
+    backups,
     catalog,
     configurations,
     connect,
@@ -46,6 +47,7 @@ for part in (
     root,
     configurations,
     parameters,
+    backups,
     logs,
     history,
     catalog,

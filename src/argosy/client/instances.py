@@ -82,11 +82,12 @@ class Instances:
         is_public: bool = False,
         allowed_cidrs: Sequence[str] = (),
         tls: str | None = None,
+        backup_schedule: str | None = None,
         idempotency_key: str | None = None,
     ) -> Instance:
         """Begin to make one; `flavor` is an id. `users` are as the API has them: name, password, host, databases.
 
-        `configuration` is the id of a configuration group.
+        `configuration` is the id of a configuration group, `backup_schedule` when it is backed up by itself.
         Repeating it with the same key answers what the first one made; without one, each call has its own, so
         that a lost answer never makes two.
         """
@@ -110,6 +111,8 @@ class Instances:
             asked["access"] = {"is_public": is_public, "allowed_cidrs": list(allowed_cidrs)}
         if tls:
             asked["tls"] = {"mode": tls}
+        if backup_schedule:
+            asked["backup_schedule"] = {"cron": backup_schedule}
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return Instance.read(self._session.post("/instances", {"instance": asked}, headers)["instance"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -617,3 +617,36 @@ class EffectiveParameter:
     value: str
     source: str
     pending: str | None = None
+
+
+@dataclass(frozen=True)
+class BackupSchedule:
+    """When an instance is backed up by itself (a cron expression in UTC), and what of that is kept.
+
+    `last_error` says why the last run came to nothing, and is None after one that succeeded.
+    """
+
+    id: str
+    project_id: str
+    instance_id: str
+    instance_name: str | None
+    cron: str
+    full_every: int
+    keep_last: int | None
+    keep_days: int | None
+    verify_every_days: int | None
+    enabled: bool
+    state: str
+    last_backup_id: str | None
+    last_error: str | None
+    attempts: int
+    next_run: datetime | None
+    last_run: datetime | None
+    created: datetime | None
+    updated: datetime | None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> BackupSchedule:
+        times = {name: time_of(shown[name]) for name in ("next_run", "last_run", "created", "updated")}
+        plain = {field.name: shown[field.name] for field in fields(cls) if field.name not in times}
+        return cls(**plain, **times)

@@ -8,6 +8,7 @@ from typing import Self
 import httpx
 
 from argosy.client.accounts import Accounts
+from argosy.client.backup_schedules import BackupSchedules
 from argosy.client.catalog import Datastores, Flavors, Images, certificate_authority
 from argosy.client.clouds import Cloud
 from argosy.client.configurations import Configurations
@@ -29,6 +30,7 @@ class Argosy:
     ) -> None:
         self.session = Session(cloud, timeout_s=timeout_s, transport=transport)
         self.instances = Instances(self.session)
+        self.backup_schedules = BackupSchedules(self.session)
         self.configurations = Configurations(self.session)
         self.databases = Databases(self.session)
         self.users = Users(self.session)

@@ -139,7 +139,6 @@ class BackupNotFound(NotFound):
         super().__init__(f"Backup {backup_id} cannot be found.")
 
 
-<<<<<<< HEAD
 class BackupIncomplete(Conflict):
     """It is not done, or has failed."""
 
@@ -166,13 +165,13 @@ class VolumeTooSmall(Forbidden):
         super().__init__(
             f"The restored data needs about {needed_gb:.2f} GB and the volume has {volume_gb} GB: ask for a larger one."
         )
-=======
+
+
 class ScheduleNotFound(NotFound):
     code = "backup-schedule-not-found"
 
     def __init__(self, *, schedule_id: str) -> None:
         super().__init__(f"Backup schedule {schedule_id} cannot be found.")
->>>>>>> b6b9484 (Back instances up by schedule, and keep of those backups what is to be kept)
 
 
 class BackupUnusable(Failed):

@@ -9,11 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from argosy.domain import quotas
-<<<<<<< HEAD
-from argosy.metadata.backup_strategies import BackupStrategies
-=======
 from argosy.metadata.backup_schedules import BackupSchedules
->>>>>>> b6b9484 (Back instances up by schedule, and keep of those backups what is to be kept)
+from argosy.metadata.backup_strategies import BackupStrategies
 from argosy.metadata.backups import Backups
 from argosy.metadata.configurations import Configurations
 from argosy.metadata.datastore_versions import DatastoreVersions
@@ -39,11 +36,8 @@ class Transaction:
     ) -> None:
         self.connection = connection
         self.backups = Backups(connection, project_id)
-<<<<<<< HEAD
         self.backup_strategies = BackupStrategies(connection)
-=======
         self.backup_schedules = BackupSchedules(connection, project_id)
->>>>>>> b6b9484 (Back instances up by schedule, and keep of those backups what is to be kept)
         self.configurations = Configurations(connection, project_id)
         self.datastore_versions = DatastoreVersions(connection)
         self.events = Events(connection, project_id)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from argosy.api.call import Asked, Call, check_instance_id
+from argosy.api.extensions import backup_schedules
 from argosy.api.route import faults, resource
 from argosy.api.v1 import access, restoring, shapes, views
 from argosy.api.v1.bodies import (
@@ -118,6 +119,7 @@ class NewInstance(Body):
     tags: dict[StrictStr, StrictStr] = Field(default_factory=dict)
     protected: StrictBool = False
     tls: TlsBody | None = None
+    backup_schedule: backup_schedules.Schedule | None = None
 
 
 class CreateBody(Body):
@@ -192,6 +194,8 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     """Begin to make an instance, with first databases and users; 200, not 202, as Trove has it.
 
     With a `restorePoint` it is made of a backup, and is what that one's instance was wherever nothing else is asked.
+    With `backup_schedule` it is backed up by itself, from as soon as it serves.
+
     With an `Idempotency-Key` a repeated request answers the instance that the first one made.
     """
     call.allow("instance:create")
@@ -262,6 +266,9 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             ),
         )
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+        if asked.backup_schedule is not None:
+            call.allow("backup_schedule:create")
+            backup_schedules.add(call, tx, instance, asked.backup_schedule)
         if key:
             tx.idempotent_requests.remember(key, fingerprint, instance.id)
         instance = tx.instances.get(instance.id)
