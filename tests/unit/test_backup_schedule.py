@@ -260,8 +260,8 @@ def test_the_newest_is_verified_when_the_last_proof_is_old_enough() -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     url = f"sqlite:///{tmp_path / 'argosy.db'}"
-    migrate(url)
     made = Store(url, {"instances": 10, "ram": -1, "volumes": 40, "backups": 50})
+    migrate(made.engine, url)
     scheduled_backups._silent_since.clear()
     with made.write() as tx:
         tx.flavors.publish([Flavor("1", "db.tiny", 256, 1)])

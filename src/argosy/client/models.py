@@ -647,6 +647,6 @@ class BackupSchedule:
 
     @classmethod
     def read(cls, shown: dict[str, Any]) -> BackupSchedule:
-        times = {name: time_of(shown[name]) for name in ("next_run", "last_run", "created", "updated")}
-        plain = {field.name: shown[field.name] for field in fields(cls) if field.name not in times}
-        return cls(**plain, **times)
+        times = ("next_run", "last_run", "created", "updated")
+        read = {each.name: shown[each.name] for each in fields(cls)}
+        return cls(**read | {name: time_of(shown[name]) for name in times})

@@ -40,7 +40,7 @@ _silent_since: dict[str, datetime] = {}  # schedules whose instance does not ans
 
 
 def run(store: Store, kind: str, container: str, now: datetime | None = None) -> None:
-    """Once a sweep. `kind` and `container` say where backups go; `now` is for tests."""
+    """Once a sweep. `kind` and `container` say where backups go without a strategy; `now` is for tests."""
     now = now or datetime.now(UTC)
     with store.read() as tx:
         running, due = tx.backup_schedules.running(), tx.backup_schedules.due(now)
@@ -149,7 +149,7 @@ def _new(
         version=instance.version,
         status=BackupStatus.NEW,
         store=kind,
-        container=container,
+        container=tx.backup_strategies.container(instance.project_id, instance.id) or container,
         prefix=f"{instance.id}/{backup_id}/",
         volume_gb=instance.volume_gb,
         created_at=now,

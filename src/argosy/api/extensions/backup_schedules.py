@@ -157,16 +157,8 @@ def add(call: Call, tx: Transaction, instance: Instance, asked: Schedule) -> Bac
     if "backups" not in datastore.capabilities:
         raise Unsupported(f"{datastore.title} cannot be backed up.")
     has_increments = _has_increments(instance)
-    numbers = {
-        "full_every": asked.full_every,
-        "keep_last": asked.keep_last,
-        "keep_days": asked.keep_days,
-        "verify_every_days": asked.verify_every_days,
-    }
-    check_numbers(numbers, has_increments=has_increments)
-    if not {"keep_last", "keep_days"} & asked.model_fields_set:
-        numbers["keep_last"] = KEEP_LAST
-    full_every = numbers.pop("full_every") or (FULL_EVERY if has_increments else 1)
+    check_numbers(asked.model_dump(exclude={"cron", "enabled"}), has_increments=has_increments)
+    says_what_to_keep = bool({"keep_last", "keep_days"} & asked.model_fields_set)
     cron = cron_of(asked.cron, instance.id)
     if len(tx.backup_schedules.of_instance(instance.id)) >= PER_INSTANCE_MAX:
         raise Conflict(
@@ -181,12 +173,14 @@ def add(call: Call, tx: Transaction, instance: Instance, asked: Schedule) -> Bac
         project_id=instance.project_id,
         instance_id=instance.id,
         cron=cron,
-        full_every=full_every,
+        full_every=asked.full_every or (FULL_EVERY if has_increments else 1),
+        keep_last=asked.keep_last if says_what_to_keep else KEEP_LAST,
+        keep_days=asked.keep_days,
+        verify_every_days=asked.verify_every_days,
         enabled=asked.enabled,
         next_run_at=first if asked.enabled else None,
         created_at=call.now,
         updated_at=call.now,
-        **numbers,
     )
     tx.backup_schedules.add(schedule)
     _tell(call, tx, instance, "created", schedule)
