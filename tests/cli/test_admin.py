@@ -99,3 +99,16 @@ def test_who_is_no_administrator_is_told_how_to_be_one(argosy: CommandLine) -> N
 
 def auth_url(argosy: CommandLine) -> str:
     return str(argosy("status", "--json").json["endpoint"]) + "/identity/v3"
+
+
+def test_an_administrator_rotates_the_ring_of_backups_keys(argosy: CommandLine) -> None:
+    (first,) = argosy("admin", "backup-keys", "list", "--json").json
+    assert first["active"]
+    told = argosy("admin", "backup-keys", "rotate").out
+    (older, newer) = argosy("admin", "backup-keys", "list", "--json").json
+    assert (older["id"], older["active"], newer["active"]) == (first["id"], False, True)
+    assert f"{newer['id']} wraps now" in told
+    argosy("admin", "backup-keys", "delete", newer["id"], code=4)
+    assert "is deleted" in argosy("admin", "backup-keys", "delete", older["id"]).out
+    assert argosy("admin", "backup-keys", "list", "-q").out.split() == [newer["id"]]
+    argosy("admin", "backup-keys", "list", "--os-cloud", "argosy", code=5)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 import argosy
 from argosy.api import faults
 from argosy.api.extensions import (
+    backup_keys,
     backup_schedules,
     certificates,
     events,
@@ -77,6 +78,7 @@ RESOURCES = (
     operations,
     events,
     images,
+    backup_keys,
     certificates,
     management,
     datastore_versions,

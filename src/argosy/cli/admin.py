@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from argosy.cli import admin_instances, overrides, passwords, versions
+from argosy.cli import admin_instances, backup_keys, overrides, passwords, versions
 from argosy.cli.call import Call, command
 
 PANEL = "Administration"
@@ -65,6 +65,7 @@ def add_to(app: typer.Typer) -> None:
     admin_instances.add_to(group)
     versions.add_to(group)
     overrides.add_to(group)
+    backup_keys.add_to(group)
 
 
 def _list_of(what: str) -> Any:

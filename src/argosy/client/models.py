@@ -271,6 +271,29 @@ class Flavor:
 
 
 @dataclass(frozen=True)
+class BackupKey:
+    """A key of the ring, never the key itself: how many backups' and log archives' own keys it wraps."""
+
+    id: str
+    active: bool
+    present: bool
+    backups: int
+    log_archives: int
+    created: datetime | None = None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> BackupKey:
+        return cls(
+            shown["id"],
+            shown["active"],
+            shown["present"],
+            shown["backups"],
+            shown["log_archives"],
+            time_of(shown.get("created")),
+        )
+
+
+@dataclass(frozen=True)
 class Image:
     """The software of a datastore version: absent, pulling, ready or failed, and what it was made from."""
 

@@ -8,6 +8,7 @@ from typing import Self
 import httpx
 
 from argosy.client.accounts import Accounts
+from argosy.client.backup_keys import BackupKeys
 from argosy.client.backup_schedules import BackupSchedules
 from argosy.client.catalog import Datastores, Flavors, Images, certificate_authority
 from argosy.client.clouds import Cloud
@@ -44,6 +45,7 @@ class Argosy:
         self.parameters = Parameters(self.session)
         self.managed_parameters = ManagedParameters(self.session)
         self.accounts = Accounts(self.session)
+        self.backup_keys = BackupKeys(self.session)
         self.quotas = Quotas(self.session)
         self.managed_instances = ManagedInstances(self.session)
         self.datastore_versions = DatastoreVersions(self.session)

@@ -192,6 +192,13 @@ class VerifyBackup(Request):
 
 
 @dataclass(frozen=True)
+class RotateBackupKeys(Request):
+    """Wrap all backups' keys by another one, made for it."""
+
+    kind: ClassVar[str] = "backup_keys.rotate"
+
+
+@dataclass(frozen=True)
 class PullImage(Request):
     """Make the software of a datastore version ready before an instance needs it."""
 

@@ -26,6 +26,7 @@ from argosy.metadata.operations import Operations
 from argosy.metadata.parameters import Parameters
 from argosy.metadata.queue import Queue
 from argosy.metadata.quotas import Quotas
+from argosy.metadata.wrapped_keys import WrappedKeys
 
 
 class Transaction:
@@ -51,6 +52,7 @@ class Transaction:
         self.operations = Operations(connection, project_id, queue, self.events, self._ended)
         self.parameters = Parameters(connection)
         self.quotas = Quotas(connection, limits)
+        self.wrapped_keys = WrappedKeys(connection)
 
     def _ended(self, operation_id: str, error: str | None) -> None:
         """What else an operation held is free with it, in the same transaction."""

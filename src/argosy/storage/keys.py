@@ -22,6 +22,7 @@ from argosy.files import write_once
 FORMAT = "argosy-key/1"
 KEY_BYTES = 32
 _NONCE = 12
+_MADE = "%Y%m%dT%H%M%S.%fZ"
 _ID = re.compile(r"[0-9TZ.]{1,40}")
 
 
@@ -51,7 +52,7 @@ class KeyRing:
 
     def rotate(self) -> str:
         """Make another key, which wraps from now on; returns its id."""
-        made = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        made = datetime.now(UTC).strftime(_MADE)
         write_once(self._directory / f"{made}.key", os.urandom(KEY_BYTES).hex(), 0o600)
         return made
 
@@ -93,6 +94,14 @@ class KeyRing:
         nonce = os.urandom(_NONCE)
         sealed = nonce + AESGCM(wrapping).encrypt(nonce, key, key_id.encode())
         return f"{key_id}:{base64.b64encode(sealed).decode()}"
+
+
+def made_at(key_id: str) -> datetime | None:
+    """When a key of the ring was made, which its id tells; None when that is none of ours."""
+    try:
+        return datetime.strptime(key_id, _MADE).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def document(wrapped: str) -> bytes:

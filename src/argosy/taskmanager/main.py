@@ -10,6 +10,7 @@ from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
 from argosy.taskmanager import (
     access,
     backup,
+    backup_keys,
     configure,
     create,
     delete,
@@ -33,6 +34,7 @@ WORKFLOWS = (
     access.update_access,
     backup.create_backup,
     backup.delete_backups,
+    backup_keys.rotate_backup_keys,
     create.create_instance,
     delete.delete_instance,
     pull_image.pull_image,

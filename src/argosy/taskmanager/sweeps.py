@@ -16,7 +16,7 @@ from argosy.domain.guest import RELEASE
 from argosy.domain.operations import ApplyConfiguration, CreateInstance, DeleteInstance, RenewAgent
 from argosy.taskmanager import autogrow, retention, scheduled_backups
 from argosy.taskmanager.parts import parts
-from argosy.taskmanager.steps import backups, images
+from argosy.taskmanager.steps import backup_keys, backups, images
 
 log = structlog.get_logger()
 
@@ -31,7 +31,8 @@ def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
     turn = 0
     while not ended.wait(EVERY_S):
-        seldom = (forget_what_is_old, expire_objects, take_backups_away) if turn % SELDOM == 0 else ()
+        often = turn % SELDOM != 0
+        seldom = () if often else (forget_what_is_old, expire_objects, take_backups_away, backup_keys.sweep)
         turn += 1
         for sweep in (
             boot_dead_guests,

@@ -568,6 +568,21 @@ class Images(BaseModel):
     images: list[Image]
 
 
+class BackupKey(BaseModel):
+    id: str
+    created: str | None
+    active: bool = Field(description="Whether it wraps the keys of new backups.")
+    present: bool = Field(
+        description="Whether it is in the ring; without it, what it wraps cannot be restored."
+    )
+    backups: int
+    log_archives: int
+
+
+class BackupKeys(BaseModel):
+    backup_keys: list[BackupKey]
+
+
 class Authority(BaseModel):
     pem: str
 
