@@ -25,6 +25,11 @@ class TlsMode(StrEnum):
     REQUIRED = "required"
 
 
+class WhichUsers(StrEnum):
+    CURRENT = "current"
+    BACKUP = "backup"
+
+
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done, showing how far it is.")]
 Timeout = Annotated[
     float | None,
@@ -46,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
             "argosy create shop --datastore postgresql --database shop --user ann",
             "argosy create cache --datastore valkey --version 8 --flavor tiny --user app --no-wait",
             "argosy create shop --database shop --backup daily",
+            "argosy create shop-copy --from-backup before-release --volume 5",
             "argosy create crm --datastore mariadb --volume 5 --database crm --user bob --password-file - < secret",
         ),
     )(create)
@@ -85,16 +91,34 @@ def create(
     datastore: Annotated[
         str | None,
         typer.Option(
-            "--datastore", metavar="NAME", help="See `argosy datastores`.", show_default="postgresql"
+            "--datastore",
+            metavar="NAME",
+            help="See `argosy datastores`.",
+            show_default="postgresql, or the backup's",
         ),
     ] = None,
     version: Annotated[
         str | None, typer.Option("--version", metavar="V", show_default="the datastore's own")
     ] = None,
     flavor: Annotated[
-        str, typer.Option("--flavor", metavar="NAME", help="Its size, see `argosy flavors`.")
-    ] = "small",
-    volume: Annotated[int, typer.Option("--volume", metavar="GB", min=1, help="Room for its data.")] = 1,
+        str | None,
+        typer.Option(
+            "--flavor",
+            metavar="NAME",
+            help="Its size, see `argosy flavors`.",
+            show_default="small, or that of the instance that was backed up",
+        ),
+    ] = None,
+    volume: Annotated[
+        int | None,
+        typer.Option(
+            "--volume",
+            metavar="GB",
+            min=1,
+            help="Room for its data.",
+            show_default="1, or that of the instance that was backed up",
+        ),
+    ] = None,
     volume_autogrow: Annotated[
         int | None,
         typer.Option(
@@ -146,21 +170,42 @@ def create(
             "`argosy backup schedule`.",
         ),
     ] = None,
+    from_backup: Annotated[
+        str | None,
+        typer.Option(
+            "--from-backup",
+            metavar="BACKUP",
+            help="Begin with what this backup has, and be what its instance was wherever nothing else is said.",
+        ),
+    ] = None,
+    with_users: Annotated[
+        WhichUsers,
+        typer.Option(
+            "--with-users",
+            help="With --from-backup: users, passwords and grants as they are now on the instance that was backed up, "
+            "or as they are in the backup.",
+        ),
+    ] = WhichUsers.CURRENT,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
-    """Make a database server, ready with databases and users."""
+    """Make a database server, ready with databases and users, or with all that a backup has."""
     from argosy.cli import life, progress
     from argosy.cli.credentials import ANY_HOST, key_of
 
     databases, users = database or [], user or []
     given = passwords.chosen(users, password_file, ask=ask_password)
     secrets = dict(zip(users, given or [passwords.generated() for _ in users], strict=True))
-    size = call.argosy.flavors.find(flavor)
+    source = None if from_backup is None else call.argosy.backups.find(from_backup)
+    if source is None:
+        flavor, volume = flavor or "small", volume or 1
+    elif volume_autogrow is not None and volume is None:
+        raise typer.BadParameter("--volume-autogrow needs --volume beside --from-backup.")
+    size = None if flavor is None else call.argosy.flavors.find(flavor)
     group = None if configuration is None else call.argosy.configurations.find(configuration)
     made = call.argosy.instances.create(
         name,
-        flavor=size.id,
+        flavor=None if size is None else size.id,
         volume_gb=volume,
         autogrow_limit_gb=volume_autogrow,
         datastore=datastore,
@@ -176,7 +221,13 @@ def create(
         allowed_cidrs=allow or [],
         tls=tls and tls.value,
         backup_schedule=backup,
+        restore_point=None if source is None else {"backupRef": source.id, "users": with_users.value},
     )
+    if source is not None:
+        size = size or _sizes(call).get(made.flavor_id)
+        if with_users is WhichUsers.CURRENT:
+            # Its users are those of that instance, passwords too.
+            call.credentials.keep(made.id, call.credentials.of(source.instance_id))
     if given is None:
         call.credentials.keep(made.id, {key_of(each): secret for each, secret in secrets.items()})
     if wait:
@@ -197,7 +248,7 @@ def create(
 def _tell_made(
     call: Call,
     made: Instance,
-    size: Flavor,
+    size: Flavor | None,
     databases: list[str],
     users: list[dict[str, str | None]],
     *,

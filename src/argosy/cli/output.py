@@ -29,9 +29,16 @@ _COLOURS = {
     "REBOOT": "yellow",
     "SHUTDOWN": "yellow",
     "RESTART_REQUIRED": "yellow",
+    "COMPLETED": "green",
+    "RESTORED": "green",
+    "NEW": "yellow",
+    "BUILDING": "yellow",
+    "SAVING": "yellow",
     "queued": "yellow",
     "pulling": "yellow",
     "ERROR": "red",
+    "FAILED": "red",
+    "DELETE_FAILED": "red",
     "failed": "red",
 }
 

@@ -69,8 +69,8 @@ class Instances:
         self,
         name: str,
         *,
-        flavor: str,
-        volume_gb: int,
+        flavor: str | None = None,
+        volume_gb: int | None = None,
         autogrow_limit_gb: int | None = None,
         datastore: str | None = None,
         version: str | None = None,
@@ -83,18 +83,25 @@ class Instances:
         allowed_cidrs: Sequence[str] = (),
         tls: str | None = None,
         backup_schedule: str | None = None,
+        restore_point: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Instance:
         """Begin to make one; `flavor` is an id. `users` are as the API has them: name, password, host, databases.
 
         `configuration` is the id of a configuration group, `backup_schedule` when it is backed up by itself.
+        With a `restore_point`, as the API has it, it is made of a backup, and flavor and volume are those of the
+        backup's instance unless they are given; without one they must be.
         Repeating it with the same key answers what the first one made; without one, each call has its own, so
         that a lost answer never makes two.
         """
         chosen = {key: value for key, value in (("type", datastore), ("version", version)) if value}
-        asked: dict[str, Any] = {"name": name, "flavorRef": flavor, "volume": {"size": volume_gb}}
+        asked: dict[str, Any] = {"name": name}
+        if flavor is not None:
+            asked["flavorRef"] = flavor
+        if volume_gb is not None:
+            asked["volume"] = {"size": volume_gb}
         if autogrow_limit_gb is not None:
-            asked["volume"]["autogrow_limit"] = autogrow_limit_gb
+            asked.setdefault("volume", {})["autogrow_limit"] = autogrow_limit_gb
         if chosen:
             asked["datastore"] = chosen
         if databases:
@@ -113,6 +120,8 @@ class Instances:
             asked["tls"] = {"mode": tls}
         if backup_schedule:
             asked["backup_schedule"] = {"cron": backup_schedule}
+        if restore_point:
+            asked["restorePoint"] = dict(restore_point)
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return Instance.read(self._session.post("/instances", {"instance": asked}, headers)["instance"])
 
@@ -135,6 +144,10 @@ class Instances:
 
     def restart(self, instance_id: str) -> None:
         self._session.post(f"/instances/{instance_id}/action", {"restart": {}})
+
+    def restore(self, instance_id: str, **point: Any) -> None:
+        """Begin to put it back to what a backup has: `backup` is an id, `users` "current" or "backup"."""
+        self._session.post(f"/instances/{instance_id}/action", {"restore": point})
 
     def resize_flavor(self, instance_id: str, flavor: str) -> None:
         """`flavor` is an id."""

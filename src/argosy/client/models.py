@@ -673,3 +673,81 @@ class BackupSchedule:
         times = ("next_run", "last_run", "created", "updated")
         read = {each.name: shown[each.name] for each in fields(cls)}
         return cls(**read | {name: time_of(shown[name]) for name in times})
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What an instance's data was; `size_gb` is what it takes in the store, `data_gb` what was read of the server.
+
+    `consistent_at` is the moment whose state it has. `verified` is None until a restore of it was tried, which took
+    `restore_seconds`. One that is RESTORED was made elsewhere.
+    """
+
+    id: str
+    name: str
+    description: str | None
+    instance_id: str
+    instance_name: str | None
+    project_id: str
+    datastore: str
+    version: str
+    kind: str
+    parent_id: str | None
+    status: str
+    error: str | None
+    size_gb: float | None
+    data_gb: float | None
+    consistent_at: datetime | None
+    created: datetime | None
+    completed: datetime | None
+    updated: datetime | None
+    location: str | None
+    schedule_id: str | None
+    verified: bool | None
+    last_verified: datetime | None
+    restore_seconds: float | None
+    verification: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_usable(self) -> bool:
+        return self.status in {"COMPLETED", "RESTORED"}
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Backup:
+        more = shown["argosy"]
+        own = ("id", "name", "description", "instance_id", "project_id", "parent_id", "status")
+        beyond = (
+            "instance_name",
+            "kind",
+            "error",
+            "schedule_id",
+            "verified",
+            "restore_seconds",
+            "verification",
+        )
+        return cls(
+            **{key: shown[key] for key in own},
+            **{key: more[key] for key in beyond},
+            datastore=shown["datastore"]["type"],
+            version=shown["datastore"]["version"],
+            size_gb=shown["size"],
+            data_gb=more["data_size"],
+            consistent_at=time_of(more["consistent_at"]),
+            created=time_of(shown["created"]),
+            completed=time_of(more["completed"]),
+            updated=time_of(shown["updated"]),
+            location=shown["locationRef"],
+            last_verified=time_of(more["last_verified"]),
+        )
+
+
+@dataclass(frozen=True)
+class BackupStrategy:
+    """In which container an instance's backups are kept; with an empty `instance_id`, the project's."""
+
+    instance_id: str
+    container: str
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> BackupStrategy:
+        return cls(shown["instance_id"], shown["swift_container"])

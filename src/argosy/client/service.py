@@ -10,6 +10,7 @@ import httpx
 from argosy.client.accounts import Accounts
 from argosy.client.backup_keys import BackupKeys
 from argosy.client.backup_schedules import BackupSchedules
+from argosy.client.backups import Backups, BackupStrategies
 from argosy.client.catalog import Datastores, Flavors, Images, certificate_authority
 from argosy.client.clouds import Cloud
 from argosy.client.configurations import Configurations
@@ -31,6 +32,8 @@ class Argosy:
     ) -> None:
         self.session = Session(cloud, timeout_s=timeout_s, transport=transport)
         self.instances = Instances(self.session)
+        self.backups = Backups(self.session)
+        self.backup_strategies = BackupStrategies(self.session)
         self.backup_schedules = BackupSchedules(self.session)
         self.configurations = Configurations(self.session)
         self.databases = Databases(self.session)

@@ -407,6 +407,10 @@ def _volume(call: Call, asked: NewInstance, source: Source | None) -> VolumeBody
     if volume is None and source is not None and source.backup.volume_gb is not None:
         limit_gb = source.was("autogrow_limit_gb")
         volume = VolumeBody(size=source.backup.volume_gb, autogrow_limit=limit_gb)
+    elif volume is not None and source is not None and "autogrow_limit" not in volume.model_fields_set:
+        limit_gb = source.was("autogrow_limit_gb")
+        if limit_gb is not None and limit_gb >= volume.size:
+            volume = volume.model_copy(update={"autogrow_limit": limit_gb})
     if volume is None:
         raise Invalid("Validation error: instance.volume: the size of the volume must be given.")
     check_volume_size(call, volume.size)
@@ -445,7 +449,8 @@ def _datastore(call: Call, named: DatastoreBody | None, source: Source | None) -
     asked = named or DatastoreBody()
     were = (call.parts.default_datastore, None) if source is None else source.runs
     datastore = find_datastore(asked.type or were[0])
-    wanted = asked.version or were[1] or datastore.default_version
+    was = were[1] if datastore.name == were[0] else None
+    wanted = asked.version or was or datastore.default_version
     for version in datastore.versions:
         if wanted in (version.name, version.id):
             if not version.active:
