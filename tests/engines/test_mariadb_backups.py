@@ -415,3 +415,31 @@ def test_a_log_is_applied_whatever_root_did_in_it(
         before = session.run(compare)
     with cast("MariaDbEngine", other.engine).management.session() as session:
         assert session.run(compare) == before
+
+
+def test_checks_find_what_is_missing_and_what_is_damaged(guest: Guest, engine: MariaDbEngine) -> None:
+    write(guest, *(f"key-{number}" for number in range(50)))
+    as_root(
+        "USE shop",
+        "CREATE TABLE shop.gone (a INT PRIMARY KEY)",
+        "CREATE TABLE shop.whole (a INT PRIMARY KEY, b LONGTEXT, KEY (b(20)))",
+        "INSERT INTO shop.whole SELECT seq, REPEAT(MD5(seq), 10) FROM seq_1_to_2000",
+        "CREATE SEQUENCE shop.numbers",
+        "CREATE VIEW shop.seen AS SELECT * FROM shop.written",
+        "CREATE TABLE shop.aria (a INT) ENGINE = Aria",
+    )(guest.host, "of root")
+    fingerprint = engine.fingerprint()
+    assert fingerprint == {"tables": {"shop": {"gone": 0, "whole": 2000, "written": 50}}, "left_out": 0}
+    assert engine.check(fingerprint, silent) == []
+    as_root("DROP TABLE shop.gone", "DELETE FROM shop.written WHERE k = 'key-7'")(guest.host, "of root")
+    found = engine.check(fingerprint, silent)
+    assert len(found) == 2
+    assert "shop.gone is missing" in found[0]
+    assert "shop.written has 49 rows; it had 50" in found[1]
+    engine.stop()
+    with (guest.host.data / "shop" / "whole.ibd").open("r+b") as file:
+        for page in range(10, 40):
+            file.seek(page * 16384 + 200)
+            file.write(b"\xa5" * 5000)
+    engine.start()
+    assert any("shop.whole" in one for one in engine.check(None, silent))

@@ -23,6 +23,7 @@ from argosy.engines.mariadb import configuration, data_directory, history
 from argosy.engines.mariadb.access import MariaDbAccess
 from argosy.engines.mariadb.backups import MariaDbBackUps
 from argosy.engines.mariadb.carrying import MariaDbAccounts
+from argosy.engines.mariadb.checks import MariaDbChecks
 from argosy.engines.mariadb.databases import MariaDbDatabases
 from argosy.engines.mariadb.guard import MariaDbGuard
 from argosy.engines.mariadb.log_archive import MariaDbLogArchive
@@ -52,6 +53,7 @@ class MariaDbEngine(
     MariaDbBackUps,
     MariaDbLogArchive,
     MariaDbAccounts,
+    MariaDbChecks,
     Engine,
     Databases,
     Users,
