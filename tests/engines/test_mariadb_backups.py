@@ -17,6 +17,7 @@ from argosy.catalog import datastores
 from argosy.domain.databases import Database, NewUser, User, UserId
 from argosy.domain.datastore import Version
 from argosy.domain.errors import ArgosyError, EngineError, Invalid
+from argosy.engines import pipes
 from argosy.engines.backups import Facts, Log, Segment, Stored
 from argosy.engines.mariadb import MariaDbEngine, history
 from tests.support.certificates import TestAuthority
@@ -157,6 +158,61 @@ def test_nothing_is_left_of_a_backup_that_could_not_be_stored(guest: Guest, engi
     assert not (guest.host.run / "backup").exists()
     write(guest, "after")
     assert backed_up(engine).facts["to_lsn"] > 0
+
+
+def test_what_a_dead_agent_left_running_is_ended_by_the_next(guest: Guest, engine: MariaDbEngine) -> None:
+    begun, over = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def hold(part: bytes) -> None:
+        begun.set()
+        assert over.wait(60)
+
+    def back_up() -> None:
+        try:
+            engine.back_up(hold, None, silent)
+        except EngineError as error:
+            ended.append(error.sentence)
+
+    first = threading.Thread(target=back_up)
+    first.start()
+    try:
+        assert begun.wait(60)
+        ours = {marks.INSTANCE: guest.host.instance_id, marks.ROLE: "backup"}
+        left = marks.marked(ours)
+        assert left
+        pipes.end(guest.host, {marks.ROLE: "backup"})
+        assert not marks.marked(ours)
+    finally:
+        over.set()
+        first.join()
+    assert "mariadb-backup failed (-9)" in ended[0]
+    write(guest, "after")
+    again = cast("MariaDbEngine", guest.new_agent())
+    assert backed_up(again).facts["fingerprint"]["tables"] == {"shop": {"written": 1}}
+
+
+def test_root_cannot_keep_the_server_from_being_backed_up(
+    guest: Guest, other: Guest, engine: MariaDbEngine
+) -> None:
+    write(guest, "one")
+    as_root(
+        "SET GLOBAL sql_select_limit = 0",
+        "SET GLOBAL max_join_size = 1",
+        "SET GLOBAL tx_read_only = 1",
+        "SET GLOBAL sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+        "REVOKE ALL PRIVILEGES, GRANT OPTION FROM os_admin@localhost",
+    )(guest.host, "of root")
+    backup = backed_up(engine)
+    dump = engine.dump_accounts()
+    with engine.management.session() as session:
+        assert session.run("SELECT @@GLOBAL.sql_select_limit, @@GLOBAL.max_join_size") == [(0, 1)]
+    restored = cast("MariaDbEngine", other.engine)
+    restored.restore([backup], None, silent)
+    restored.start()
+    assert keys(other) == {"one"}
+    assert restored.load_accounts(dump) == []
+    assert restored.check(backup.facts["fingerprint"], silent) == []
 
 
 def test_nothing_is_left_of_a_restore_that_failed(guest: Guest, other: Guest, engine: MariaDbEngine) -> None:
@@ -443,3 +499,32 @@ def test_checks_find_what_is_missing_and_what_is_damaged(guest: Guest, engine: M
             file.write(b"\xa5" * 5000)
     engine.start()
     assert any("shop.whole" in one for one in engine.check(None, silent))
+
+
+def test_a_backup_and_its_log_are_restored_by_a_newer_version_and_not_by_an_older(
+    authority: TestAuthority,
+) -> None:
+    old, new = (MARIADB.version(name) for name in ("10.11", "11.8"))
+    with (
+        Guest(MARIADB, old, authority, memory_mb=256) as guest,
+        Guest(MARIADB, new, authority, memory_mb=256) as other,
+    ):
+        engine = cast("MariaDbEngine", guest.engine)
+        engine.initialise()
+        engine.start()
+        engine.create_databases([Database("shop")])
+        engine.create_users([NewUser(ANN, "secret", ("shop",))])
+        archived = Archived(engine, guest.home / "archive")
+        write(guest, "full")
+        full = backed_up(engine)
+        write(guest, "first")
+        first = backed_up(engine, full)
+        write(guest, "log")
+        archived.take()
+        restored_to(other, [full, first], archived.log())
+        assert keys(other) == {"full", "first", "log"}
+        newer = cast("MariaDbEngine", other.engine)
+        assert newer.load_accounts(engine.dump_accounts()) == []
+        assert newer.check(None, silent) == []
+        with pytest.raises(EngineError, match=r"of MariaDB 11\.8, which 10\.11 cannot read"):
+            engine.restore([backed_up(newer)], None, silent)

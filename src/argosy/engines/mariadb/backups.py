@@ -41,8 +41,6 @@ from argosy.engines.process import ServerProcess
 
 _AREA = "backup"
 _BACKING_UP = {marks.ROLE: _AREA}
-
-
 _SNAPSHOT_S = 10.0
 # Words of mariadb-backup's (extra/mariabackup), from when nothing is committed any more and until it is again.
 _LOCKED = "Acquired locks for BACKUP STAGE BLOCK_COMMIT"
@@ -62,7 +60,11 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
         pipes.end(self.host, _BACKING_UP)
         since = [] if parent is None else [f"--incremental-lsn={self._lsn_after(parent)}"]
         watch = _Watch(self.host, self.management)
-        with client_options(self.host, self.management, _AREA) as options, closing(watch):
+        with (
+            client_options(self.host, self.management, _AREA) as options,
+            _unlimited(self.management),
+            closing(watch),
+        ):
             told = staging.make_directory(self.host, options.parent / "told")
             command: list[str | Path] = [
                 program(self.host, "mariadb-backup"),
@@ -70,10 +72,13 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
                 "--backup",
                 *since,
                 "--stream=mbstream",
+                # Writers wait for its last look at the redo log, which by default comes within a second.
+                "--log-copy-interval=50",
                 f"--datadir={self.host.data}",
                 f"--target-dir={options.parent / 'target'}",
                 f"--extra-lsndir={told}",
             ]
+
             try:
                 for part in pipes.printed(self.host, command, mark=_BACKING_UP, hear=watch.hear):
                     write(part)
@@ -98,6 +103,7 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
 
     def restore(self, chain: Sequence[Stored], log: Log | None, say: Say) -> Facts:
         facts = chain[-1].facts
+        _check_series(str(facts["series"]), self.host.version)
         reached = Reached(State(str(facts["gtids"])))
         consistent_at = datetime.fromisoformat(facts[CONSISTENT_AT])
         target = None if log is None else Target(log, reached.state, consistent_at)
@@ -186,6 +192,29 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
             staging.remove(increment)
 
 
+@contextmanager
+def _unlimited(management: Management) -> Iterator[None]:
+    """While the body runs, new sessions may select whatever they want.
+
+    Else mariadb-backup's, which do not see to that themselves, see nothing and may even die of it, when root or the
+    configuration group has limited all sessions.
+    """
+    names = ("sql_select_limit", "max_join_size", "sql_big_selects")
+    now = ", ".join(f"@@GLOBAL.{name}" for name in names)
+    with management.session() as session:
+        (before,) = session.run(f"SELECT {now}")
+        for name in names:
+            session.run(f"SET GLOBAL {name} = DEFAULT")
+        (usual,) = session.run(f"SELECT {now}")
+    try:
+        yield
+    finally:
+        if before != usual:
+            with management.session() as session:
+                for name, value in zip(names, before, strict=True):
+                    session.run(f"SET GLOBAL {name} = {int(str(value))}")
+
+
 @dataclass(frozen=True)
 class _Point:
     """Where a backup stands in the server's logs."""
@@ -257,6 +286,12 @@ def _found(pattern: str, text: str) -> tuple[Any, ...]:
     return match.groups()
 
 
+def _check_series(made_by: str, ours: str) -> None:
+    """Data of an older series is converted. Raises EngineError for a newer one's."""
+    if [int(part) for part in made_by.split(".")] > [int(part) for part in ours.split(".")]:
+        raise EngineError(f"The backup is of MariaDB {made_by}, which {ours} cannot read.")
+
+
 def _unusable(reason: str) -> Invalid:
     return Invalid(
         f"The parent backup cannot be built on: {reason}. Make a full backup.", code="parent-unusable"
@@ -265,7 +300,8 @@ def _unusable(reason: str) -> Invalid:
 
 def _explained(error: EngineError) -> EngineError:
     if _OVERRUN not in error.sentence:
-        return error
+        # It shows its own grants, and what it would be let in by, when they do not suffice.
+        return EngineError(re.sub(r"'\*[0-9A-F]{40}'", "'...'", error.sentence))
     return EngineError(
         "While it was backed up, the server wrote more than its redo log holds, so the backup cannot be made whole: the "
         "store, or the limit that was set, is too slow for so many writes. Back up at a quieter time, take the limit "

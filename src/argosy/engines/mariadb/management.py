@@ -53,7 +53,7 @@ _INVALID = frozenset(
 _SESSION = (
     "SET SESSION max_statement_time = 0",
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', tx_read_only = 0",
-    "SET SESSION sql_select_limit = 18446744073709551615, sql_log_off = 1, slow_query_log = 0",
+    "SET SESSION sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_log_off = 1, slow_query_log = 0",
     "SET SESSION lock_wait_timeout = 20, innodb_lock_wait_timeout = 20",
     "SET SESSION wait_timeout = 31536000, idle_transaction_timeout = 0",
 )

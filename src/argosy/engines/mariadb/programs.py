@@ -20,8 +20,11 @@ def program(host: Host, name: str) -> Path:
 def client_options(host: Host, management: Management, directory: str = "client") -> Iterator[Path]:
     """A file for programs that connect, while they run; `directory` is made for it in `host.run`.
 
-    The server's account may read it and nobody else: what it says that account could set itself.
+    The server's account may read it and nobody else: what it says that account could set itself. Whatever root did to
+    our account is mended first. Raises AccountLost when it cannot be.
     """
+    with management.session() as session:
+        session.run("SELECT 1")
     place = staging.make_directory(host, host.run / directory)
     options = {
         "user": ADMIN,

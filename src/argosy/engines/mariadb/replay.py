@@ -56,14 +56,20 @@ class Target:
 
     def passed(self, transaction: Transaction, segment: Segment) -> bool:
         """Times are believed that are within the file's: a session can say that it is another time."""
-        if self.second is None:
+        if self.second is None or transaction.at < self.second:
             return False
-        closed_at = segment.facts.get("closed_at")
-        return self.second <= transaction.at and (closed_at is None or transaction.at <= int(closed_at))
+        closed = closed_at(segment)
+        return closed is None or transaction.at <= closed
 
     def meet(self, transaction: Transaction) -> bool:
         self.met = self.met or transaction.gtid == self.gtid
         return self.met
+
+
+def closed_at(segment: Segment) -> int | None:
+    """When the server ended that file, seconds since 1970, if it is known."""
+    told = segment.facts.get("closed_at")
+    return None if told is None else int(told)
 
 
 def stretch(
@@ -77,7 +83,7 @@ def stretch(
             return end, True
         end = transaction.ends
         reached.state.add(transaction.gtid)
-        reached.at = datetime.fromtimestamp(transaction.at, UTC)
+        reached.at = datetime.fromtimestamp(min(transaction.at, closed_at(segment) or transaction.at), UTC)
         if target.meet(transaction):
             return end, True
     return end, False
@@ -133,9 +139,7 @@ class Replay:
                     file.unlink()
 
     def _run(self, file: Path, begins: int, ends: int) -> None:
-        # What root did to the agent's account is in the log as well: a session of ours mends it.
-        with self._management.session():
-            pass
+        # What root did to the agent's account is in the log as well, and mended here.
         with client_options(self._host, self._management) as options:
             written = pipes.printed(
                 self._host,
