@@ -84,11 +84,11 @@ def events(store: Store) -> list[str]:
 
 
 def test_segments_are_written_down_once_and_the_last_is_told(store: Store, guest: Guest) -> None:
-    assert tell(guest, None).json() == {"last": None}
-    assert tell(guest, segment(1)).json() == {"last": None}
-    assert tell(guest, segment(2, last_at="2026-11-28T12:05:00Z")).json() == {"last": "s1"}
-    assert tell(guest, segment(2, last_at="2026-11-28T12:05:00Z")).json() == {"last": "s2"}
-    assert tell(guest, None).json() == {"last": "s2"}
+    assert tell(guest, None).json() == {"last": None, "ends": None}
+    assert tell(guest, segment(1)).json() == {"last": None, "ends": None}
+    assert tell(guest, segment(2, last_at="2026-11-28T12:05:00Z")).json() == {"last": "s1", "ends": 20}
+    assert tell(guest, segment(2, last_at="2026-11-28T12:05:00Z")).json() == {"last": "s2", "ends": 30}
+    assert tell(guest, None).json() == {"last": "s2", "ends": 30}
     with store.read() as tx:
         (stretch,) = tx.log_archives.stretches(["a"])
         assert (stretch.starts, stretch.ends) == (10, 30)

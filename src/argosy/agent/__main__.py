@@ -17,6 +17,7 @@ from pathlib import Path
 from argosy import engines, marks
 from argosy.agent.calls import Calls, application
 from argosy.agent.log import set_up
+from argosy.agent.log_archiver import PATIENCE_S, LogArchiver
 from argosy.agent.logs import LogFiles
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
@@ -54,10 +55,16 @@ def host_of(config: GuestConfig) -> Host:
     )
 
 
-def describe(config: GuestConfig, engine: Engine, supervisor: Supervisor) -> GuestReport:
+def describe(
+    config: GuestConfig, engine: Engine, supervisor: Supervisor, archiver: LogArchiver
+) -> GuestReport:
     """A report as of now; what the server cannot tell is left out."""
     report = GuestReport(
-        instance_id=config.instance_id, number=0, service=supervisor.service.value, release=RELEASE
+        instance_id=config.instance_id,
+        number=0,
+        service=supervisor.service.value,
+        release=RELEASE,
+        log=archiver.status(),
     )
     with suppress(OSError):
         of_volume = usage(Path(config.volume))
@@ -106,7 +113,7 @@ def serve(config: GuestConfig) -> None:
     engine = engine_for(config.engine, host)
     logs = LogFiles(engine)
     conductor = ConductorClient(config.conductor_url, client_context(*identity))
-    reporter = Reporter(conductor, lambda: describe(config, engine, supervisor))
+    reporter = Reporter(conductor, lambda: describe(config, engine, supervisor, archiver))
     watch = VolumeWatch(host.data.parent, record=reporter.record, soon=reporter.soon)
     supervisor = Supervisor(
         engine,
@@ -116,8 +123,16 @@ def serve(config: GuestConfig) -> None:
         besides=watch.look,
     )
     transfers = Transfers(config.conductor_url, client_context(*identity), config.instance_id)
+    archiver = LogArchiver(
+        engine,
+        # What does not work is told soon, and tried again by the archiver itself.
+        Transfers(config.conductor_url, client_context(*identity), config.instance_id, patience_s=PATIENCE_S),
+        ConductorClient(config.conductor_url, client_context(*identity)),
+        record=reporter.record,
+        soon=reporter.soon,
+    )
     server = TlsServer(
-        application(Calls(engine, supervisor, reporter, logs, transfers)),
+        application(Calls(engine, supervisor, reporter, logs, transfers, archiver)),
         config.address,
         config.rpc_port,
         server_context(*identity),
@@ -127,9 +142,10 @@ def serve(config: GuestConfig) -> None:
         signal.signal(number, lambda *_: ended.set())
     server.start()
     log.info("agent serves", extra={"instance_id": config.instance_id, "address": config.address})
-    for loop in (supervisor.run, reporter.run, logs.run):
+    for loop in (supervisor.run, reporter.run, logs.run, archiver.run):
         threading.Thread(target=loop, name=loop.__qualname__, daemon=True).start()
     ended.wait()
+    archiver.end()
     logs.end()
     supervisor.end()
     reporter.end()

@@ -17,6 +17,7 @@ import argosy
 from argosy.agent import backups
 from argosy.agent.diagnostics import figures_of, own_figures
 from argosy.agent.jobs import Jobs, Say
+from argosy.agent.log_archiver import LogArchiver
 from argosy.agent.logs import LogFiles
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor, Wanted
@@ -66,7 +67,9 @@ class Calls:
         reporter: Reporter,
         logs: LogFiles,
         transfers: Transfers,
+        archiver: LogArchiver,
     ) -> None:
+        self._archiver = archiver
         self._logs = logs
         self._transfers = transfers
         self._engine = engine
@@ -108,6 +111,7 @@ class Calls:
                 (messages.Restore, self.restore),
                 (messages.DumpAccounts, self.dump_accounts),
                 (messages.Check, self.check),
+                (messages.ArchiveLog, self.archive_log),
                 (messages.ListEffectiveParameters, self.list_effective_parameters),
                 (messages.ShowDefaultSettings, self.show_default_settings),
                 (messages.ListLogs, self.list_logs),
@@ -344,6 +348,17 @@ class Calls:
     def check(self, call: messages.Check) -> messages.JobState:
         def work(say: Say) -> str:
             return backups.check(self._capable(Checks), call, say)
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def archive_log(self, call: messages.ArchiveLog) -> messages.JobState:
+        def work(say: Say) -> str:
+            if call.archive is None:
+                say("archiving the last of the log")
+                return self._archiver.switch_off(self._reporter.now) or ""
+            say("archiving the log")
+            self._archiver.switch_on(call.archive, call.every_s)
+            return ""
 
         return self._jobs.run(call.job_id, work, call.wait_s)
 

@@ -27,7 +27,8 @@ def add_routes(app: FastAPI, store: Store) -> None:
             archive = tx.log_archives.find(body.archive_id)
             if archive is None or archive.instance_id != body.instance_id or archive.ended_at is not None:
                 return Response("there is no such archive, or it has ended", 409)
-            known = SegmentsKnown(last=tx.log_archives.last(archive.id))
+            last = tx.log_archives.last(archive.id)
+            known = SegmentsKnown() if last is None else SegmentsKnown(last=last.name, ends=last.ends)
             if body.segment is not None:
                 segment = Segment(**{key: getattr(body.segment, key) for key in Segment.__dataclass_fields__})
                 before = tx.log_archives.take(archive.id, segment)

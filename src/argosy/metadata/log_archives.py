@@ -110,11 +110,12 @@ class LogArchives:
         )
         return before
 
-    def last(self, archive_id: str) -> str | None:
-        """The name of the segment that was written down last."""
-        query = sa.select(log_segments.c.name).where(log_segments.c.archive_id == archive_id)
+    def last(self, archive_id: str) -> Segment | None:
+        """The one that was written down last."""
+        query = sa.select(log_segments).where(log_segments.c.archive_id == archive_id)
         newest = query.order_by(log_segments.c.archived_at.desc(), log_segments.c.starts.desc()).limit(1)
-        return self._connection.execute(newest).scalar()
+        row = self._connection.execute(newest).first()
+        return None if row is None else _segment(row)
 
     def told(self, archive_id: str, *, lag_bytes: int, until: datetime | None, error: str | None) -> None:
         """What its guest says now: see `rpc.reports.LogReport`."""
@@ -234,10 +235,7 @@ class LogArchives:
 
     def _segments(self, query: sa.Select[Any], limit: int | None) -> list[Segment]:
         ordered = query.order_by(log_segments.c.starts, log_segments.c.ends).limit(limit)
-        return [
-            Segment(**{name: row._mapping[name] for name in _SEGMENT})  # noqa: SLF001 - SQLAlchemy's public name
-            for row in self._connection.execute(ordered)
-        ]
+        return [_segment(row) for row in self._connection.execute(ordered)]
 
     def _change(self, archive_id: str, **values: Any) -> None:
         self._connection.execute(
@@ -259,6 +257,10 @@ def _position(segment: Segment) -> str | None:
 
 def _archive(row: sa.Row[Any]) -> LogArchive:
     return LogArchive(**{name: row._mapping[name] for name in _COLUMNS})  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def _segment(row: sa.Row[Any]) -> Segment:
+    return Segment(**{name: row._mapping[name] for name in _SEGMENT})  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def _stretch(row: sa.Row[Any]) -> Stretch:

@@ -493,7 +493,11 @@ class Check(Job):
 
 
 class ArchiveLog(Job):
-    """Archive the server's log continuously from now on, also in later lives of the agent; without `archive`, no more."""
+    """Archive the server's log continuously from now on, also in later lives of the agent; without `archive`, no more.
+
+    What is not archived is at most `every_s` seconds old. The last of the log is archived before it ends; tells why
+    not when that did not work.
+    """
 
     method: ClassVar[str] = "jobs.archive_log"
     archive: Archive | None = None

@@ -36,7 +36,8 @@ class SegmentTold(BaseModel):
 
 
 class SegmentsKnown(BaseModel):
-    """The last segment that is written down: what ends there or before is not to be written again."""
+    """The segment that was written down last, and where it ends: it and those before it are not to be archived again."""
 
     model_config = ConfigDict(extra="ignore")
     last: str | None = None
+    ends: int | None = None
