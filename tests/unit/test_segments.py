@@ -16,7 +16,7 @@ from argosy.conductor.app import application
 from argosy.domain.log_archive import LogArchive, Segment
 from argosy.metadata import migrations
 from argosy.metadata.store import Store
-from argosy.metadata.tables import instances
+from argosy.metadata.tables import backup_schedules, instances
 from argosy.rpc.server import PEER
 from argosy.storage.backup_directory import DirectoryBackups
 from argosy.storage.directory import DirectoryStore
@@ -168,15 +168,25 @@ def test_segments_no_backup_needs_are_dropped_from_the_front(store: Store) -> No
         assert tx.log_archives.take("a", Segment("s6", 60, 70, 7)) is None
 
 
-def test_what_its_owner_wants_is_remembered(store: Store) -> None:
+def test_a_log_is_archived_where_its_owner_wants_or_else_where_a_schedule_is(store: Store) -> None:
     with store.write() as tx:
-        assert tx.log_archives.chosen(INSTANCE) is None
-        tx.log_archives.choose(INSTANCE, wanted=False)
-        tx.log_archives.choose(INSTANCE, wanted=True)
-        assert tx.log_archives.chosen(INSTANCE) is True
-        assert tx.log_archives.choices() == {INSTANCE: True}
-        tx.log_archives.choose(INSTANCE, wanted=None)
-        assert tx.log_archives.chosen(INSTANCE) is None
-        assert tx.log_archives.open_instances() == {INSTANCE}
-        tx.log_archives.forget("a")
-        assert tx.log_archives.find("a") is None
+        logs = tx.log_archives
+        assert not logs.is_wanted(INSTANCE)
+        assert logs.to_switch(["postgresql"]) == {INSTANCE: False}
+        tx.connection.execute(
+            sa.insert(backup_schedules).values(
+                id="s", project_id="p", instance_id=INSTANCE, cron="@daily", full_every=1, enabled=True,
+                attempts=0, created_at=NOW, updated_at=NOW,
+            )
+        )  # fmt: skip
+        assert logs.is_wanted(INSTANCE)
+        assert logs.to_switch(["postgresql"]) == {}
+        logs.choose(INSTANCE, wanted=False)
+        assert (logs.chosen(INSTANCE), logs.is_wanted(INSTANCE)) == (False, False)
+        logs.choose(INSTANCE, wanted=True)
+        logs.forget("a")
+        assert logs.find("a") is None
+        assert logs.to_switch(["postgresql"]) == {INSTANCE: True}
+        assert logs.to_switch(["valkey"]) == {}
+        logs.choose(INSTANCE, wanted=None)
+        assert logs.chosen(INSTANCE) is None

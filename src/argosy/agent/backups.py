@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import cast
 
@@ -38,24 +39,28 @@ def restore(
     transfers: Transfers,
     call: messages.Restore,
     choose: Callable[[], None],
+    another_history: Callable[[], AbstractContextManager[None]],
     say: Say,
 ) -> str:
     """Bring the instance to what the archives have; returns what the job tells.
 
-    `choose` has the owner's choices laid down for the server's first start. Begun again after the agent's death it
+    `choose` has the owner's choices laid down for the server's first start; within `another_history` the data is
+    exchanged. Begun again after the agent's death it
     goes on where it stood, and a restore that was finished is not done twice.
     """
     host = engine.host
     done = restores.done(host, call.job_id)
     if done is not None:
-        supervisor.start()
+        with another_history():
+            supervisor.start()
         return json.dumps(done)
     if not restores.is_ready(host, call.job_id):
         if not call.in_place:
             choose()
         _make_ready(engine, transfers, call, say)
     say("starting the database server on the restored data")
-    supervisor.exchange(lambda: restores.exchange(host), lambda: restores.give_up(host))
+    with another_history():
+        supervisor.exchange(lambda: restores.exchange(host), lambda: restores.give_up(host))
     return json.dumps(restores.finish(host))
 
 

@@ -253,7 +253,8 @@ class Calls:
                 upgrades.remember(engine)
                 engine.prepare_to_stop()
                 say("stopping the database server")
-                self._supervisor.hand_over(lambda: upgrades.prepare(engine, to, say))
+                with self._archiver.another_history(self._reporter.now):
+                    self._supervisor.hand_over(lambda: upgrades.prepare(engine, to, say))
 
         return self._jobs.run(call.job_id, work, call.wait_s)
 
@@ -332,7 +333,13 @@ class Calls:
         def work(say: Say) -> str:
             self._capable(BackUps)
             told = backups.restore(
-                self._engine, self._supervisor, self._transfers, call, lambda: self._choose(call), say
+                self._engine,
+                self._supervisor,
+                self._transfers,
+                call,
+                lambda: self._choose(call),
+                lambda: self._archiver.another_history(self._reporter.now),
+                say,
             )
             if call.databases or call.users:
                 say("making databases and users")

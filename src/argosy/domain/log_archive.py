@@ -270,12 +270,16 @@ def kept_from(archive: LogArchive, backups: Sequence[Backup]) -> int | None:
     return min(known) if known else None
 
 
-def is_of_no_use(archive: LogArchive, backups: Sequence[Backup], now: datetime) -> bool:
-    """Whether it has ended and nothing can be restored by it any more."""
-    if archive.ended_at is None or now - archive.ended_at < KEPT_WITHOUT_BACKUP:
-        return False
+def needs_none(archive: LogArchive, backups: Sequence[Backup]) -> bool:
+    """Whether no backup can go on with this log, and none is being made that might."""
     mine = [backup for backup in backups if archive.can_follow(backup)]
     return not any(backup.status in RUNNING or backup.is_usable for backup in mine)
+
+
+def is_of_no_use(archive: LogArchive, backups: Sequence[Backup], now: datetime) -> bool:
+    """Whether it has ended and nothing can be restored by it any more."""
+    ended = archive.ended_at is not None and now - archive.ended_at >= KEPT_WITHOUT_BACKUP
+    return ended and needs_none(archive, backups)
 
 
 def shown(moment: datetime) -> str:

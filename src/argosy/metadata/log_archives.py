@@ -11,12 +11,17 @@ import sqlalchemy as sa
 
 from argosy.domain.backup import Backup
 from argosy.domain.log_archive import History, LogArchive, Positions, Segment, Stretch
+from argosy.metadata.tables import backup_schedules, instances, log_archives, log_segments, log_stretches
 from argosy.metadata.tables import log_archive_choices as choices
-from argosy.metadata.tables import log_archives, log_segments, log_stretches
 
 _COLUMNS = tuple(field.name for field in fields(LogArchive))
 _SEGMENT = tuple(field.name for field in fields(Segment))
 _STRETCH = tuple(field.name for field in fields(Stretch))
+_CHOOSING = instances.outerjoin(choices, choices.c.instance_id == instances.c.id)
+_SCHEDULED = sa.exists().where(
+    backup_schedules.c.instance_id == instances.c.id, backup_schedules.c.enabled.is_(True)
+)
+_WANTED = sa.func.coalesce(choices.c.wanted, _SCHEDULED)
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,20 @@ class LogArchives:
         query = sa.select(choices.c.wanted).where(choices.c.instance_id == instance_id)
         return self._connection.execute(query).scalar()
 
-    def choices(self) -> dict[str, bool]:
-        """By the instance's id."""
-        return {row.instance_id: row.wanted for row in self._connection.execute(sa.select(choices))}
+    def is_wanted(self, instance_id: str) -> bool:
+        """What its owner chose, or else whether it is backed up by a schedule."""
+        query = sa.select(_WANTED).select_from(_CHOOSING).where(instances.c.id == instance_id)
+        return bool(self._connection.execute(query).scalar())
+
+    def to_switch(self, datastores: Sequence[str]) -> dict[str, bool]:
+        """Which instances' logs are to be archived from now on, and which no longer, by the instance's id."""
+        open_now = sa.exists().where(
+            log_archives.c.instance_id == instances.c.id, log_archives.c.ended_at.is_(None)
+        )
+        query = sa.select(instances.c.id, _WANTED.label("wanted")).select_from(_CHOOSING)
+        there = sa.and_(instances.c.deleted_at.is_(None), instances.c.datastore.in_(datastores))
+        rows = self._connection.execute(query.where(there, open_now != _WANTED))
+        return {row.id: bool(row.wanted) for row in rows}
 
     def _prolong(self, stretch: Stretch, segment: Segment) -> None:
         until = stretch.until

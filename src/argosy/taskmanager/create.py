@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from argosy.domain.operations import CreateInstance
-from argosy.taskmanager.steps import backups, configurations, guest, images, servers, volumes
+from argosy.taskmanager.steps import backups, configurations, guest, images, log_archives, servers, volumes
 from argosy.taskmanager.workflow import workflow
 
 
@@ -37,6 +37,7 @@ def create_instance(asked: CreateInstance) -> Iterator[None]:
         guest.prepare(asked, address, wanted)
     else:
         backups.let_read(asked.operation_id, asked.instance_id, asked.recovery)
+        log_archives.let_read(asked.operation_id, asked.instance_id, asked.recovery)
         told = guest.restore(asked, address, wanted)
         backups.note_restored(asked.instance_id, asked.recovery, told)
     if wanted is not None:

@@ -9,6 +9,7 @@ from dbos import DBOS, DBOSConfig
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
 from argosy.taskmanager import (
     access,
+    archive_logs,
     backup,
     backup_keys,
     configure,
@@ -30,6 +31,7 @@ from argosy.taskmanager.parts import Parts, install
 from argosy.taskmanager.steps import images
 
 WORKFLOWS = (
+    archive_logs.archive_logs,
     configure.apply_configuration,
     access.update_access,
     backup.create_backup,

@@ -40,6 +40,7 @@ class Parts:
     keys: KeyRing
     backup_container: str = "database_backups"
     backup_limit_mb_s: float | None = None
+    archive_log_every_s: float = 60
     retention: Retention = Retention()
 
 

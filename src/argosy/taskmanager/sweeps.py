@@ -14,7 +14,7 @@ from dbos import DBOS
 from argosy.domain.errors import ArgosyError, Failed, InstanceBusy
 from argosy.domain.guest import RELEASE
 from argosy.domain.operations import ApplyConfiguration, CreateInstance, DeleteInstance, RenewAgent
-from argosy.taskmanager import autogrow, retention, scheduled_backups
+from argosy.taskmanager import autogrow, log_keeping, retention, scheduled_backups
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import backup_keys, backups, images
 
@@ -31,9 +31,7 @@ def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
     turn = 0
     while not ended.wait(EVERY_S):
-        often = turn % SELDOM != 0
-        seldom = () if often else (forget_what_is_old, expire_objects, take_backups_away, backup_keys.sweep)
-        turn += 1
+        seldom = (forget_what_is_old, expire_objects, take_backups_away, drop_log, backup_keys.sweep)
         for sweep in (
             boot_dead_guests,
             release_orphaned_claims,
@@ -44,12 +42,14 @@ def run(ended: threading.Event) -> None:
             renew_old_agents,
             backups.sweep_leftovers,
             run_backup_schedules,
-            *seldom,
+            archive_logs,
+            *(seldom if turn % SELDOM == 0 else ()),
         ):
             try:
                 sweep()
             except Exception:
                 log.exception("sweep failed", sweep=sweep.__name__)
+        turn += 1
 
 
 def boot_dead_guests() -> None:
@@ -132,6 +132,14 @@ def run_backup_schedules() -> None:
 
 def take_backups_away() -> None:
     scheduled_backups.take_away(parts().store)
+
+
+def archive_logs() -> None:
+    log_keeping.begin_where_wanted(parts().store)
+
+
+def drop_log() -> None:
+    log_keeping.take_away_what_nobody_needs(parts().store, parts().backups)
 
 
 def grow_full_volumes() -> None:

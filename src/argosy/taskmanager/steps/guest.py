@@ -49,7 +49,7 @@ from argosy.rpc.messages import (
     Stop,
 )
 from argosy.taskmanager.parts import parts
-from argosy.taskmanager.steps import backups, configurations, servers
+from argosy.taskmanager.steps import backups, configurations, log_archives, servers
 
 WAIT_S = 2.0
 LOOK_S = 60.0  # a server that died of want of space may have to recover
@@ -166,6 +166,11 @@ def back_up(asked: CreateBackup, address: str, *, parent: str | None) -> str:
 def restore(asked: CreateInstance | RestoreInstance, address: str, wanted: Wanted | None = None) -> str:
     """Have the data made of backups, and the server started on it. Returns what the job told, a JSON object."""
     return _finish(partial(_restore, wanted), asked, address, tries=BACKUP_TRIES)
+
+
+def archive_log(asked: InstanceRequest, address: str, archive_id: str | None) -> str:
+    """Have the log archived from now on, or with None the last of it, and no more. Returns why that is missing, if it is."""
+    return _finish(partial(_archive_log, archive_id), asked, address)
 
 
 def check(asked: InstanceRequest, address: str, backup_id: str) -> str:
@@ -347,11 +352,21 @@ def _restore(configuration: Wanted | None, asked: CreateInstance | RestoreInstan
             allowed_cidrs=rules.networks,
             require_tls=rules.require_tls,
             chain=backups.chain(recovery),
+            log=log_archives.stretch(recovery),
             accounts=_accounts(recovery, address if in_place else backups.source_of(recovery)),
             in_place=in_place,
         )
 
     return _run_once(asked, address, asked.operation_id, job)
+
+
+@DBOS.step(name="guest.archive_log")
+def _archive_log(archive_id: str | None, asked: InstanceRequest, address: str) -> JobState:
+    archive = None if archive_id is None else log_archives.archive(archive_id)
+    job_id = f"{asked.operation_id}-archive-{'off' if archive is None else 'on'}"
+    every_s = parts().archive_log_every_s
+    job = messages.ArchiveLog(job_id=job_id, wait_s=WAIT_S, archive=archive, every_s=every_s)
+    return _run(asked, address, job)
 
 
 @DBOS.step(name="guest.check")

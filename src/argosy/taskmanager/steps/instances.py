@@ -11,6 +11,7 @@ from argosy.domain.errors import Failed
 from argosy.domain.instance import Flavor
 from argosy.domain.upgrades import is_release
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps import log_archives
 
 
 @DBOS.step(name="instances.address_of")
@@ -95,4 +96,6 @@ def bury(operation_id: str) -> None:
     """Nothing of the instance is left: it is gone for its owner too."""
     with parts().store.write() as tx:
         tx.operations.bury(operation_id)
-        tx.grants.take(tx.operations.get(operation_id).instance_id or "")
+        instance_id = tx.operations.get(operation_id).instance_id or ""
+        log_archives.leave(tx, instance_id)
+        tx.grants.take(instance_id)

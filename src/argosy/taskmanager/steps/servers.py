@@ -9,6 +9,7 @@ from argosy.domain.errors import Unavailable
 from argosy.platforms.base import Credentials, ServerRequest, Software
 from argosy.rpc import peers
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps import log_archives
 
 
 def is_transient(error: BaseException) -> bool:
@@ -40,6 +41,8 @@ def replace(instance_id: str, address: str) -> None:
 def become(instance_id: str, address: str, datastore: str, version: str) -> None:
     """Make the instance one of another version, in its row and on its server at once, and boot its agent again."""
     with parts().store.write() as tx:
+        before = tx.instances.get(instance_id)
+        log_archives.change_version(tx, before, datastore, version)
         tx.instances.set_version(instance_id, datastore, version)
     parts().platform.servers.replace(_request(instance_id, address))
 
