@@ -210,11 +210,12 @@ class Writer:
 
     def _hand_over(self) -> None:
         plain, self._part = self._part, bytearray()
+        size_bytes = len(plain)  # whoever packs it empties it
         number, self._handed_over = self._handed_over, self._handed_over + 1
         self._whole.update(plain)
-        self._data_bytes += len(plain)
+        self._data_bytes += size_bytes
         self._chunks += self._packing.hand_over(partial(self._put_chunk, number, plain))
-        self._pace(len(plain))
+        self._pace(size_bytes)
 
     def _put_chunk(self, number: int, plain: bytearray) -> Chunk:
         packed = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True).compress(plain)
