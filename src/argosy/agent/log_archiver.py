@@ -198,11 +198,13 @@ class LogArchiver:
 
     def _put(self, server: ArchivesLog, archive: Archive, segment: Segment) -> None:
         below = Below(self._transfers.objects(archive), segment.name)
-        writer = Writer(below, f"{archive.id}/{segment.name}", bytes.fromhex(archive.key))
-        with server.segment_file(segment).open("rb") as file:
+        with (
+            Writer(below, f"{archive.id}/{segment.name}", bytes.fromhex(archive.key)) as writer,
+            server.segment_file(segment).open("rb") as file,
+        ):
             while part := file.read(_PART):
                 writer.write(part)
-        manifest = writer.finish(_facts(segment))
+            manifest = writer.finish(_facts(segment))
         told = replace(segment, size_bytes=manifest.size_bytes)
         # Should the answer be lost, the next turn asks what is known.
         self._at.asked = False
