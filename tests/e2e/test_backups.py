@@ -22,7 +22,7 @@ from tests.support.backups import (
 from tests.support.server import Client, Server
 
 
-@pytest.fixture(params=["mariadb", "valkey"])
+@pytest.fixture(params=["postgresql", "mariadb", "valkey"])
 def instance(request: pytest.FixtureRequest, argosy: Server, demo: Client) -> Iterator[dict[str, Any]]:
     instance = made(argosy, demo, f"backed-{request.param}", request.param, flavorRef="1")
     yield instance

@@ -21,7 +21,7 @@ from typing import IO, cast
 
 from argosy import marks
 from argosy.domain.errors import EngineError, OutOfSpace
-from argosy.engines.host import Host
+from argosy.engines.host import Account, Host
 
 PART_BYTES = 2**20
 _TAIL_LINES = 12
@@ -34,13 +34,14 @@ def printed(
     *,
     mark: Mapping[str, str],
     hear: Callable[[str], None] | None = None,
+    as_agent: bool = False,
 ) -> Iterator[bytes]:
-    """Run a program under the engine's account; what it prints, in parts of up to a mebibyte.
+    """Run a program under the engine's account, or the agent's; what it prints, in parts of up to a mebibyte.
 
     `hear` gets its error output, line by line, from another thread. Raises EngineError with the end of that when the
     program fails; argv must hold no secret.
     """
-    with _running(host, argv, mark, hear, stdout=subprocess.PIPE) as child:
+    with _running(host, argv, mark, hear, stdout=subprocess.PIPE, as_agent=as_agent) as child:
         output = _end_of(child.stdout)
         while part := output.read(PART_BYTES):
             yield part
@@ -84,9 +85,10 @@ def _running(
     *,
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
+    as_agent: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program, beside the body. Left well, its end is waited for; left by an exception, it is killed."""
-    account = host.account
+    account = Account.own() if as_agent else host.account
     drop = account.uid != os.geteuid()
     words = [str(word) for word in argv]
     try:

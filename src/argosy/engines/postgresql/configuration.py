@@ -18,7 +18,7 @@ from argosy.engines import choices
 from argosy.engines.gate import networks_of
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
-from argosy.engines.postgresql import reserve
+from argosy.engines.postgresql import log_archive, reserve
 from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.session import ADMIN
 
@@ -78,6 +78,7 @@ def owned(host: Host, programs: Programs) -> dict[str, str]:
         "fsync": "on",
         "full_page_writes": "on",
         "hot_standby": "on",
+        **log_archive.settings(host),
         # What the agent reads.
         "log_destination": "stderr",
         "logging_collector": "off",
@@ -119,7 +120,7 @@ def defaults(host: Host) -> dict[str, str]:
         "max_replication_slots": "10",
         "max_wal_size": "1GB",
         "min_wal_size": "80MB",
-        "max_slot_wal_keep_size": "2GB",
+        "max_slot_wal_keep_size": f"{_log_kept_mb(host)}MB",
         "wal_compression": "on",
         "autovacuum_max_workers": "2",
         "jit": "off",  # the bundles carry no LLVM
@@ -130,9 +131,20 @@ def defaults(host: Host) -> dict[str, str]:
         "TimeZone": "UTC",
         "log_timezone": "UTC",
     }
+    if int(host.version) >= 17:
+        settings["summarize_wal"] = "on"  # what has changed since a backup, for increments
     if int(host.version) >= 18 and host.memory_mb < 1024:
         settings["io_method"] = "sync"  # its three worker processes cost more memory than they save time
     return settings
+
+
+def _log_kept_mb(host: Host) -> int:
+    """What slots may keep of the log: never so much that the volume gets full of it."""
+    try:
+        volume = os.statvfs(host.data.parent)
+    except OSError:
+        return 2048
+    return max(64, min(2048, volume.f_blocks * volume.f_frsize // 10 // 2**20))
 
 
 def command_line(all_layers: Layers) -> dict[str, str]:
@@ -162,6 +174,7 @@ def write(host: Host, all_layers: Layers) -> None:
     ):
         host.write_file(host.etc / name, content, mode=0o644, as_agent=True)
     write_access_rules(host)
+    log_archive.write_script(host)
 
 
 def take_back(host: Host, names: Iterable[str]) -> None:

@@ -15,8 +15,12 @@ from argosy.engines.base import Engine, Health, MindsRoom
 from argosy.engines.host import Host
 from argosy.engines.postgresql import configuration, reserve, template
 from argosy.engines.postgresql.access import PostgresAccess
+from argosy.engines.postgresql.backups import PostgresBackUps
+from argosy.engines.postgresql.carrying import PostgresAccounts
+from argosy.engines.postgresql.checks import PostgresChecks
 from argosy.engines.postgresql.databases import PostgresDatabases
 from argosy.engines.postgresql.guard import PostgresGuard
+from argosy.engines.postgresql.log_archive import PostgresLogArchive
 from argosy.engines.postgresql.logs import PostgresLogs
 from argosy.engines.postgresql.programs import Programs
 from argosy.engines.postgresql.repair import restore_administrator
@@ -48,6 +52,10 @@ class PostgresEngine(
     PostgresLogs,
     PostgresGuard,
     PostgresUpgrades,
+    PostgresBackUps,
+    PostgresAccounts,
+    PostgresChecks,
+    PostgresLogArchive,
     Engine,
     MindsRoom,
 ):
