@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
