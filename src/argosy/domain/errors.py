@@ -19,6 +19,7 @@ Raise the class that says what happened; one that a program may want to tell apa
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -162,8 +163,9 @@ class VolumeTooSmall(Forbidden):
     code = "volume-too-small"
 
     def __init__(self, *, needed_gb: float, volume_gb: int) -> None:
+        # Rounded up, so that it is never the volume's own size.
         super().__init__(
-            f"The restored data needs about {needed_gb:.2f} GB and the volume has {volume_gb} GB: ask for a larger one."
+            f"The restored data needs about {math.ceil(needed_gb * 100) / 100:.2f} GB and the volume has {volume_gb} GB: ask for a larger one."
         )
 
 

@@ -13,7 +13,7 @@ from argosy.api.v1 import backups
 from argosy.api.v1.bodies import AccessBody, Body, Reference
 from argosy.domain import backup as domain
 from argosy.domain.backup import Backup, Recovery
-from argosy.domain.errors import Invalid
+from argosy.domain.errors import BackupUnusable, Conflict, Invalid
 from argosy.domain.operations import RestoreInstance
 from argosy.metadata.store import Transaction
 
@@ -63,10 +63,16 @@ class Source:
 
 
 def source(tx: Transaction, point: RestorePoint) -> Source:
-    """Raises BackupNotFound, BackupIncomplete, BackupUnusable."""
+    """Raises BackupNotFound, BackupIncomplete, Conflict."""
     found = backups.find(tx, point.backup_ref)
     found.check_usable()
-    return Source(Recovery(backup_id=found.id, users=point.users), tx.backups.chain(found))
+    try:
+        chain = tx.backups.chain(found)
+    except BackupUnusable as error:
+        raise Conflict(error.sentence, code=error.code) from error
+    for one in chain:
+        one.check_usable()
+    return Source(Recovery(backup_id=found.id, users=point.users), chain)
 
 
 def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> None:
