@@ -80,12 +80,14 @@ class BackupSettings(BaseModel):
     """Where backups are kept: unset, `backups` in the home. `limit_mb_s` bounds what one backup reads, in MiB.
 
     What is not archived of a log is at most `archive_log_every_s` old.
+    A guest waits `patience_s` for a store that is away before its backup or restore fails.
     """
 
     directory: Path | None = None
     container: str = "database_backups"
     limit_mb_s: float | None = Field(default=None, gt=0)
     archive_log_every_s: float = Field(default=60, ge=1)
+    patience_s: float = Field(default=600, gt=0)
 
 
 class LocalSettings(BaseModel):

@@ -134,9 +134,9 @@ def place() -> Iterator[Place]:
 @contextmanager
 def reaching(place: Place, patience_s: float = 30) -> Iterator[Objects]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    transfers = Transfers(place.url, context, "i", patience_s=patience_s)
+    transfers = Transfers(place.url, context, "i")
     try:
-        yield transfers.objects(ARCHIVE)
+        yield transfers.objects(ARCHIVE.model_copy(update={"patience_s": patience_s}))
     finally:
         transfers.close()
 

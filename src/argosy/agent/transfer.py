@@ -1,7 +1,7 @@
 """Objects of the store that backups are in, read and written by URLs that the conductor signs for this guest.
 
 Conductor and store may be away for a while, or answer with errors: everything is tried again, with pauses that grow, until
-nothing has worked for `PATIENCE_S`. On the standard library's HTTP client, as reports are (decision 2).
+an object has not gone through for the archive's `patience_s`. On the standard library's HTTP client, as reports are (decision 2).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from argosy.storage.base import ObjectNotFound, StoreFull
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 600.0
 PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 TIMEOUT_S = 60.0
 # Chunks come one after the other: their URLs are asked for so many at a time.
@@ -45,19 +44,16 @@ class _Again(Exception):
 class Transfers:
     """The store, as this guest may use it. Safe to share between threads."""
 
-    def __init__(
-        self, conductor_url: str, context: ssl.SSLContext, instance_id: str, *, patience_s: float = PATIENCE_S
-    ) -> None:
+    def __init__(self, conductor_url: str, context: ssl.SSLContext, instance_id: str) -> None:
         self._conductor = conductor_url
         self._context = context
         self._instance_id = instance_id
-        self._patience_s = patience_s
         self._idle: dict[_Place, list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
 
     def objects(self, archive: Archive) -> Objects:
         """Those of an archive that this guest is granted to read, or to write."""
-        return _ArchiveObjects(self, archive.container, archive.prefix)
+        return _ArchiveObjects(self, archive)
 
     def urls(self, container: str, method: Method, names: list[str]) -> Urls:
         """Raises _Again when the conductor does not answer, Failed when it refuses."""
@@ -108,18 +104,16 @@ class Transfers:
             self._keep(place, connection)
             return status, said
 
-    def patiently(self, what: str, attempt: Callable[[], bytes]) -> bytes:
+    def patiently(self, what: str, attempt: Callable[[], bytes], patience_s: float) -> bytes:
         """Try until it works. Raises Unavailable when it has not for too long."""
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + patience_s
         tries = 0
         while True:
             try:
                 return attempt()
             except _Again as reason:
                 if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"{what} did not work for {self._patience_s / 60:.0f} minutes: {reason}."
-                    ) from reason
+                    raise Unavailable(f"{what} did not work for {_span(patience_s)}: {reason}.") from reason
                 if tries == 0:
                     log.warning(
                         "store or conductor does not work", extra={"what": what, "error": str(reason)}
@@ -152,19 +146,23 @@ class Transfers:
 class _ArchiveObjects:
     """The objects below the prefix of one archive."""
 
-    def __init__(self, transfers: Transfers, container: str, prefix: str) -> None:
+    def __init__(self, transfers: Transfers, archive: Archive) -> None:
         self._transfers = transfers
-        self._container = container
-        self._prefix = prefix
+        self._container = archive.container
+        self._prefix = archive.prefix
+        self._patience_s = archive.patience_s
         self._lock = threading.Lock()
         self._signed: dict[tuple[Method, str], tuple[str, bool, float]] = {}
 
     def put(self, name: str, content: bytes) -> None:
-        self._transfers.patiently(f"Writing {name} to the store", lambda: self._try("PUT", name, content))
+        self._patiently("Writing {} to the store", "PUT", name, content)
 
     def get(self, name: str) -> bytes:
+        return self._patiently("Reading {} from the store", "GET", name, None)
+
+    def _patiently(self, what: str, method: Method, name: str, content: bytes | None) -> bytes:
         return self._transfers.patiently(
-            f"Reading {name} from the store", lambda: self._try("GET", name, None)
+            what.format(name), lambda: self._try(method, name, content), self._patience_s
         )
 
     def _try(self, method: Method, name: str, content: bytes | None) -> bytes:
@@ -213,3 +211,7 @@ def _with_those_ahead(name: str) -> list[str]:
         return [name]
     first = int(found[2])
     return [f"{found[1]}{number:08}" for number in range(first, first + AHEAD)]
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

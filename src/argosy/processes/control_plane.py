@@ -139,6 +139,7 @@ class ControlPlane:
             backup_container=self.settings.backups.container,
             backup_limit_mb_s=self.settings.backups.limit_mb_s,
             archive_log_every_s=self.settings.backups.archive_log_every_s,
+            backup_patience_s=self.settings.backups.patience_s,
             retention=Retention(
                 deleted_instances=timedelta(days=kept.deleted_instances_days),
                 operations=timedelta(days=kept.operations_days),

@@ -419,13 +419,15 @@ class FinishUpgrade(Job):
 class Archive(Message):
     """An archive in the store, of a backup or of a log: where it is, and its data key (hex).
 
-    Its objects are below `prefix`; URLs for them are had of the conductor (`rpc.urls`).
+    Its objects are below `prefix`; URLs for them are had of the conductor (`rpc.urls`). Store and conductor may be away
+    for `patience_s` before the guest gives up.
     """
 
     id: str
     container: str
     prefix: str
     key: str = Field(repr=False)
+    patience_s: float = 600
 
 
 class BackUp(Job):

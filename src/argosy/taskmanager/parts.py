@@ -41,6 +41,7 @@ class Parts:
     backup_container: str = "database_backups"
     backup_limit_mb_s: float | None = None
     archive_log_every_s: float = 60
+    backup_patience_s: float = 600
     retention: Retention = Retention()
 
 

@@ -137,8 +137,15 @@ def sweep_leftovers() -> None:
 
 def archive(backup: Backup) -> Archive:
     """For use within a step: it holds the key."""
-    key = parts().keys.unwrap(backup.wrapped_key)
-    return Archive(id=backup.id, container=backup.container, prefix=backup.prefix, key=key.hex())
+    own = parts()
+    key = own.keys.unwrap(backup.wrapped_key)
+    return Archive(
+        id=backup.id,
+        container=backup.container,
+        prefix=backup.prefix,
+        key=key.hex(),
+        patience_s=own.backup_patience_s,
+    )
 
 
 def chain(recovery: Recovery) -> tuple[Archive, ...]:
