@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from argosy.domain.errors import ArgosyError, Forbidden, NotFound
 from argosy.metadata.store import Store
@@ -66,8 +68,10 @@ def _serve(app: FastAPI, backups: DirectoryBackups) -> None:
             if size != int(request.headers.get("content-length", size)):
                 return Response("the upload was cut off", 400)
             await run_in_threadpool(writing.finish)
-        except ArgosyError as error:
+        except (ArgosyError, OSError) as error:
             return _refusal(error)
+        except ClientDisconnect:
+            return Response("the upload was cut off", 400)  # nobody reads it
         finally:
             await run_in_threadpool(stack.close)
         return Response(status_code=201)
@@ -77,7 +81,7 @@ def _serve(app: FastAPI, backups: DirectoryBackups) -> None:
         try:
             parts = backups.read(*_named(request, backups))
             first = next(parts, b"")
-        except ArgosyError as error:
+        except (ArgosyError, OSError) as error:
             return _refusal(error)
 
         def content() -> Iterator[bytes]:
@@ -93,6 +97,10 @@ def _named(request: Request, backups: DirectoryBackups) -> tuple[str, str]:
     return backups.allowed(request.method, sent.removeprefix(OBJECTS), request.url.query)
 
 
-def _refusal(error: ArgosyError) -> Response:
+def _refusal(error: ArgosyError | OSError) -> Response:
+    if isinstance(error, OSError):
+        log.error("the directory of backups fails", error=str(error))
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return Response(f"the directory of backups fails: {error.strerror}", 507 if full else 503)
     status = 403 if isinstance(error, Forbidden) else 404 if isinstance(error, NotFound) else 503
     return Response(error.sentence, 507 if isinstance(error, StoreFull) else status)

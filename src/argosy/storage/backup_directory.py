@@ -77,8 +77,11 @@ class DirectoryBackups(BackupStore):
         return b"".join(self.read(container, name))
 
     def read(self, container: str, name: str) -> Iterator[bytes]:
-        with self._store.open(_ACCOUNT, container, name) as content:
-            yield from content.read(0, content.stored.size)
+        try:
+            with self._store.open(_ACCOUNT, container, name) as content:
+                yield from content.read(0, content.stored.size)
+        except FileNotFoundError as error:
+            raise ObjectNotFound(name=name) from error
 
     def objects(self, container: str, prefix: str) -> Iterator[Held]:
         after = ""
