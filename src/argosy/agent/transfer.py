@@ -42,12 +42,23 @@ class _Again(Exception):
 
 
 class Transfers:
-    """The store, as this guest may use it. Safe to share between threads."""
+    """The store, as this guest may use it. Safe to share between threads.
 
-    def __init__(self, conductor_url: str, context: ssl.SSLContext, instance_id: str) -> None:
+    `patience_s` is in place of what each archive says.
+    """
+
+    def __init__(
+        self,
+        conductor_url: str,
+        context: ssl.SSLContext,
+        instance_id: str,
+        *,
+        patience_s: float | None = None,
+    ) -> None:
         self._conductor = conductor_url
         self._context = context
         self._instance_id = instance_id
+        self.patience_s = patience_s
         self._idle: dict[_Place, list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
 
@@ -150,7 +161,7 @@ class _ArchiveObjects:
         self._transfers = transfers
         self._container = archive.container
         self._prefix = archive.prefix
-        self._patience_s = archive.patience_s
+        self._patience_s = archive.patience_s if transfers.patience_s is None else transfers.patience_s
         self._lock = threading.Lock()
         self._signed: dict[tuple[Method, str], tuple[str, bool, float]] = {}
 
