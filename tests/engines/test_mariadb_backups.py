@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import pytest
 
@@ -22,7 +24,7 @@ from argosy.engines.backups import Facts, Log, Segment, Stored
 from argosy.engines.mariadb import MariaDbEngine, history
 from tests.support.certificates import TestAuthority
 from tests.support.engines import Guest, Refused
-from tests.support.mariadb import as_root
+from tests.support.mariadb import as_root, connect
 
 MARIADB = datastores()["mariadb"]
 ANN, BEN = UserId("ann"), UserId("ben")
@@ -528,3 +530,65 @@ def test_a_backup_and_its_log_are_restored_by_a_newer_version_and_not_by_an_olde
         assert newer.check(None, silent) == []
         with pytest.raises(EngineError, match=r"of MariaDB 11\.8, which 10\.11 cannot read"):
             engine.restore([backed_up(newer)], None, silent)
+
+
+class Ledger:
+    """Rows that clients write, one by one or several in a transaction: when each was begun, and when acknowledged."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.rows: dict[int, tuple[datetime, datetime]] = {}
+        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(3)]
+
+    def __enter__(self) -> Self:
+        as_root("CREATE TABLE shop.ledger (id BIGINT PRIMARY KEY)")(self._guest.host, "of root")
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _write(self, writer: int) -> None:
+        connection = connect(self._guest.host, "root", "of root", "shop")
+        with connection, connection.cursor() as cursor:
+            for turn in itertools.count():
+                if self._stop.is_set():
+                    return
+                rows = [writer * 10**9 + turn * 10 + number for number in range(1 + turn % 3)]
+                begun = datetime.now(UTC)
+                cursor.execute("BEGIN")
+                for row in rows:
+                    cursor.execute("INSERT INTO ledger VALUES (%s)", (row,))
+                cursor.execute("COMMIT")
+                acknowledged = datetime.now(UTC)
+                with self._lock:
+                    self.rows |= dict.fromkeys(rows, (begun, acknowledged))
+
+
+@pytest.mark.skipif(not os.environ.get("ARGOSY_TEST_LONG"), reason="takes a minute: set ARGOSY_TEST_LONG")
+def test_restores_to_seconds_have_what_was_acknowledged_by_then_and_nothing_begun_later(
+    guest: Guest, engine: MariaDbEngine, archived: Archived, authority: TestAuthority
+) -> None:
+    backups: list[Stored] = []
+    with Ledger(guest) as ledger:
+        for _ in range(3):
+            backups.append(backed_up(engine, backups[-1] if backups else None))
+            time.sleep(3)
+            archived.take()
+    archived.take()
+    for last, seconds in itertools.product(range(3), (1, 2)):
+        consistent_at = datetime.fromisoformat(backups[last].facts["consistent_at"])
+        moment = consistent_at.replace(microsecond=0) + timedelta(seconds=seconds)
+        with Guest(MARIADB, guest_version(guest), authority, memory_mb=256) as place:
+            restored_to(place, backups[: last + 1], archived.log(to_time=moment))
+            with cast("MariaDbEngine", place.engine).management.session() as session:
+                there = {int(str(row)) for (row,) in session.run("SELECT id FROM shop.ledger")}
+        must = {row for row, (_, acknowledged) in ledger.rows.items() if acknowledged <= moment}
+        may = {row for row, (begun, _) in ledger.rows.items() if begun < moment}
+        assert must <= there, f"{len(must - there)} acknowledged rows are missing at {moment}"
+        assert there <= may, f"{len(there - may)} rows begun later are there at {moment}"
