@@ -24,6 +24,7 @@ from argosy.api.extensions import (
     protection,
     tags,
     upgrades,
+    verification,
 )
 from argosy.api.extensions import configurations as configuration_histories
 from argosy.api.extensions import logs as log_lines
@@ -75,6 +76,7 @@ RESOURCES = (
     backups,
     backup_strategies,
     backup_schedules,
+    verification,
     operations,
     events,
     images,

@@ -97,6 +97,7 @@ _OWNER_WRITES = [
     "instance:extension:root:delete",
     "backup:create",
     "backup:delete",
+    "backup:verify",
     "backup_strategy:create",
     "backup_strategy:delete",
     "backup_schedule:create",

@@ -82,6 +82,10 @@ class Backups:
             sa.update(backups).where(backups.c.id == backup_id).values(updated_at=datetime.now(UTC), **values)
         )
 
+    def note(self, backup_id: str, **values: Any) -> None:
+        """What was found out about it, columns by name; that does not change it."""
+        self._connection.execute(sa.update(backups).where(backups.c.id == backup_id).values(**values))
+
     def claim(self, backup_ids: Sequence[str], operation_id: str, kind: str) -> bool:
         """Hold them all for an operation; False, and then nothing has changed for good, when one is held already.
 

@@ -142,6 +142,15 @@ class Instances:
             )
         )
 
+    def hold(self, instance_id: str, operation_id: str, kind: str) -> None:
+        """Have an operation that is about something else hold an instance it has just made."""
+        self._set(instance_id, operation_id=operation_id, operation_kind=kind)
+
+    def forget(self, instance_id: str) -> None:
+        """As if it never was; one that is not known is no error."""
+        mine = sa.and_(instances.c.id == instance_id, self._mine())
+        self._connection.execute(sa.delete(instances).where(mine))
+
     def rename(self, instance_id: str, name: str) -> None:
         self._set(instance_id, name=name, updated_at=datetime.now(UTC))
 

@@ -26,6 +26,7 @@ from argosy.taskmanager import (
     stop,
     sweeps,
     upgrade,
+    verify,
 )
 from argosy.taskmanager.parts import Parts, install
 from argosy.taskmanager.steps import images
@@ -52,6 +53,7 @@ WORKFLOWS = (
     stop.stop_instance,
     upgrade.rehearse_upgrade,
     upgrade.upgrade_instance,
+    verify.verify_backup,
 )
 
 

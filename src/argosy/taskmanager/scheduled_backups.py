@@ -23,10 +23,11 @@ from argosy.domain.backup_schedule import (
     next_attempt,
     next_run,
     parent_for,
+    to_verify,
 )
 from argosy.domain.errors import InstanceBusy, NotFound
 from argosy.domain.instance import NAME_MAX, Instance
-from argosy.domain.operations import CreateBackup, DeleteBackups
+from argosy.domain.operations import CreateBackup, DeleteBackups, VerifyBackup
 from argosy.domain.quotas import QuotaExceeded
 from argosy.metadata.store import Store, Transaction
 
@@ -48,6 +49,16 @@ def run(store: Store, kind: str, container: str, now: datetime | None = None) ->
         _one(store, schedule, lambda tx, one: _settle(tx, one, now))
     for schedule in due:
         _one(store, schedule, lambda tx, one: _begin(tx, one, kind, container, now))
+
+
+def verify(store: Store, now: datetime | None = None) -> None:
+    """Begin to prove the newest backup of a schedule whose last proof is too old, one at a time of all of them."""
+    now = now or datetime.now(UTC)
+    with store.read() as tx:
+        due = [one for one in tx.backup_schedules.that_verify() if _unproved(tx, one, now) is not None]
+        if not due or any(one.kind == VerifyBackup.kind for one in tx.operations.running()):
+            return
+    _one(store, due[0], lambda tx, one: _verify(tx, one, now))
 
 
 def take_away(store: Store, now: datetime | None = None) -> None:
@@ -201,6 +212,19 @@ def _expire(tx: Transaction, schedule: BackupSchedule, now: datetime) -> None:
         raise InstanceBusy(instance_id=schedule.instance_id, status="BACKUP")
     tx.operations.begin_alone(schedule.project_id, request, requested_by="retention")
     log.info("backups past retention", schedule_id=schedule.id, backups=len(ids))
+
+
+def _unproved(tx: Transaction, schedule: BackupSchedule, now: datetime) -> Backup | None:
+    return to_verify(schedule, tx.backups.of_instance(schedule.instance_id), now)
+
+
+def _verify(tx: Transaction, schedule: BackupSchedule, now: datetime) -> None:
+    backup = _unproved(tx, schedule, now)
+    if backup is None:
+        return
+    request = VerifyBackup(operation_id=str(uuid.uuid4()), backup_id=backup.id)
+    if tx.backups.claim((backup.id,), request.operation_id, request.kind):
+        tx.operations.begin_alone(backup.project_id, request, requested_by=ACTOR)
 
 
 def _tell(tx: Transaction, schedule: BackupSchedule, kind: str, message: str) -> None:

@@ -13,10 +13,16 @@ from dbos import DBOS
 
 from argosy.domain.errors import ArgosyError, Failed, InstanceBusy
 from argosy.domain.guest import RELEASE
-from argosy.domain.operations import ApplyConfiguration, CreateInstance, DeleteInstance, RenewAgent
+from argosy.domain.operations import (
+    ApplyConfiguration,
+    CreateInstance,
+    DeleteInstance,
+    RenewAgent,
+    VerifyBackup,
+)
 from argosy.taskmanager import autogrow, log_keeping, retention, scheduled_backups
 from argosy.taskmanager.parts import parts
-from argosy.taskmanager.steps import backup_keys, backups, images
+from argosy.taskmanager.steps import backup_keys, backups, images, verification
 
 log = structlog.get_logger()
 
@@ -31,7 +37,7 @@ def run(ended: threading.Event) -> None:
     """Sweep until told to end. One failed sweep is logged and the next one tried."""
     turn = 0
     while not ended.wait(EVERY_S):
-        seldom = (forget_what_is_old, expire_objects, take_backups_away, drop_log, backup_keys.sweep)
+        seldom = _SELDOM if turn % SELDOM == 0 else ()
         for sweep in (
             boot_dead_guests,
             release_orphaned_claims,
@@ -43,7 +49,8 @@ def run(ended: threading.Event) -> None:
             backups.sweep_leftovers,
             run_backup_schedules,
             archive_logs,
-            *(seldom if turn % SELDOM == 0 else ()),
+            verification.sweep,
+            *seldom,
         ):
             try:
                 sweep()
@@ -55,10 +62,11 @@ def run(ended: threading.Event) -> None:
 def boot_dead_guests() -> None:
     """Servers that died (on local: an agent was killed, or the machine rebooted) run again.
 
-    Those whose creation has not booted them yet, or whose deletion is under way, are their workflow's.
+    Those whose creation has not booted them yet, or whose deletion is under way, are their workflow's, and so are those
+    that a backup is tried on.
     """
     with parts().store.read() as tx:
-        leave = {CreateInstance.kind, DeleteInstance.kind}
+        leave = {CreateInstance.kind, DeleteInstance.kind, VerifyBackup.kind}
         instances = [
             one for one in tx.instances.all() if one.operation_kind not in leave and one.address is not None
         ]
@@ -130,6 +138,10 @@ def run_backup_schedules() -> None:
     scheduled_backups.run(own.store, own.backups.kind, own.backup_container)
 
 
+def verify_backups() -> None:
+    scheduled_backups.verify(parts().store)
+
+
 def take_backups_away() -> None:
     scheduled_backups.take_away(parts().store)
 
@@ -158,3 +170,6 @@ def release_orphaned_claims() -> None:
             )
             with parts().store.write() as tx:
                 tx.operations.fail(operation.id, reason, f"workflow status {status.status}: {status.error}")
+
+
+_SELDOM = (forget_what_is_old, expire_objects, take_backups_away, drop_log, verify_backups, backup_keys.sweep)

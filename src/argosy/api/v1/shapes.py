@@ -741,6 +741,14 @@ class ShownBackupSchedule(BaseModel):
     backup_schedule: BackupSchedule
 
 
+class BegunVerification(BaseModel):
+    operation_id: str
+
+
+class ShownVerification(BaseModel):
+    verification: BegunVerification
+
+
 class Log(BaseModel):
     """A log of an instance; `published` and `pending` in bytes, "None" for what is not there yet."""
 
