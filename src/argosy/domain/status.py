@@ -75,7 +75,6 @@ WHILE = {
     "instance.restore": "BUILD",
     "instance.archive_logs": "ACTIVE",
     "backup.create": "BACKUP",
-    "backup.verify": "BUILD",
     "instance.configure": "ACTIVE",
     "instance.update_access": "ACTIVE",
     "instance.rotate_password": "ACTIVE",
