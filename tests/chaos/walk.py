@@ -36,8 +36,8 @@ class CrashWalk:
     def client(self) -> Client:
         return self.argosy.client()
 
-    def over(self, kind: str, begin: Callable[[], str], *, every: int = 1) -> list[dict[str, Any]]:
-        """Kill around every `every`-th step of operations that `begin` begins (it returns the instance's id).
+    def over(self, kind: str, begin: Callable[[], str | None], *, every: int = 1) -> list[dict[str, Any]]:
+        """Kill around every `every`-th step of operations that `begin` begins (it returns the instance's id, if there is one).
 
         Returns the operations, all ended, for the caller to judge.
         """
@@ -51,7 +51,9 @@ class CrashWalk:
                     return ended
             step += every
 
-    def _crash(self, kind: str, step: int, when: str, begin: Callable[[], str]) -> tuple[str, bool]:
+    def _crash(
+        self, kind: str, step: int, when: str, begin: Callable[[], str | None]
+    ) -> tuple[str | None, bool]:
         order = {"kind": kind, "step": step, "when": when, "spare": [one["id"] for one in self.operations()]}
         (self.argosy.home / "crash.json").write_text(json.dumps(order))
         instance_id = begin()
@@ -80,11 +82,11 @@ class CrashWalk:
             {"id": one.id, "kind": one.kind, "state": one.state.value, "error": one.error} for one in page
         ]
 
-    def _ended(self, instance_id: str, kind: str) -> bool:
+    def _ended(self, instance_id: str | None, kind: str) -> bool:
         mine = [one for one in self.operations(instance_id) if one["kind"] == kind]
         return bool(mine) and mine[0]["state"] in ENDED
 
-    def _settled(self, instance_id: str, kind: str) -> bool:
+    def _settled(self, instance_id: str | None, kind: str) -> bool:
         """Ended, and its last step recorded: its process dies around no step of it any more."""
         mine = [one["id"] for one in self.operations(instance_id) if one["kind"] == kind]
         if not mine:
@@ -97,6 +99,6 @@ class CrashWalk:
         finally:
             store.close()
 
-    def wait_until_ended(self, instance_id: str, kind: str) -> dict[str, Any]:
+    def wait_until_ended(self, instance_id: str | None, kind: str) -> dict[str, Any]:
         wait_until(f"{kind} of {instance_id} ends", lambda: self._ended(instance_id, kind), 120)
         return next(one for one in self.operations(instance_id) if one["kind"] == kind)
