@@ -1,4 +1,4 @@
-"""`argosy backup schedule`, and instances made with `--backup`."""
+"""`argosy backup schedule` and `verify`, and instances made with `--backup`."""
 
 from __future__ import annotations
 
@@ -36,3 +36,16 @@ def test_a_schedule_is_made_with_its_instance_changed_and_deleted(without_task_m
     argosy("backup", "schedule", "delete", made["id"])
     assert "No instance is backed up by itself" in argosy("backup", "schedule", "list").err
     assert "has no backup schedule" in argosy("backup", "schedule", "show", "planned", code=3).err
+
+
+def test_a_backup_is_proved(argosy: CommandLine, cache: str) -> None:
+    argosy("backup", "create", cache, "--name", "to-prove")
+    assert "Verified" not in argosy("backup", "show", "to-prove").out
+    proved = argosy("backup", "verify", "to-prove")
+    assert proved.out.startswith("to-prove is good: restored in ")
+    assert "throwing the server away" in proved.err
+    shown = argosy("backup", "show", "to-prove", "--json").json
+    assert shown["verified"] is True
+    assert "yes, " in argosy("backup", "show", "to-prove").out
+    assert "No backup" in argosy("backup", "verify", "never", code=3).err
+    argosy("backup", "delete", "to-prove")

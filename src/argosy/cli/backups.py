@@ -45,6 +45,11 @@ def add_to(app: typer.Typer) -> None:
         "delete",
         examples=("argosy backup delete before-release", "argosy backup delete shop-full --cascade --yes"),
     )(delete)
+    command(
+        group,
+        "verify",
+        examples=("argosy backup verify before-release", "argosy backup verify before-release --no-wait"),
+    )(verify)
     backup_schedules.add_to(group)
     backup_strategies.add_to(group)
 
@@ -168,6 +173,8 @@ def show(call: Call, which: Which) -> int:
         "Created": _moment(found.created, zone=True),
         "Completed": _moment(found.completed, zone=True),
         "Verified": _verified(found),
+        "Found": found.verification.get("problems"),
+        "Not tried": found.verification.get("error"),
         "Location": found.location,
         "Restore": f"argosy create NEW_NAME --from-backup {found.name}" if found.is_usable else None,
     }
@@ -201,6 +208,30 @@ def delete(
             call.out.result(None, f"{each.name} is {word}.", name=each.id)
     if call.out.as_json:
         call.out.json([{"id": each.id, "name": each.name, "deleted": wait} for each in found])
+    return 0
+
+
+def verify(call: Call, which: Which, wait: Wait = True, timeout: Timeout = None) -> int:
+    """Prove a backup: restore it into a server that is thrown away, and have its data checked there."""
+    from argosy.cli import progress
+    from argosy.cli.output import span_of
+
+    found = call.argosy.backups.find(which)
+    operation = call.argosy.operations.get(call.argosy.backups.verify(found.id))
+    if not wait:
+        call.out.result(
+            {"id": found.id, "operation_id": operation.id},
+            f"{found.name} is being verified: see `argosy backup show {found.name}`.",
+            name=found.id,
+        )
+        return 0
+    progress.watch(call, call.argosy.operations.watch(operation, timeout), "Verifying", found.name)
+    proved = call.argosy.backups.get(found.id)
+    call.out.result(
+        proved,
+        f"{proved.name} is good: restored in {span_of(proved.restore_seconds or 0)}, and its data is whole.",
+        name=proved.id,
+    )
     return 0
 
 

@@ -81,6 +81,11 @@ class Backups:
         """Begin to; one that others build on is refused without `cascade`, which takes them away too."""
         self._session.delete(f"{_PATH}/{backup_id}" + ("?cascade=true" if cascade else ""))
 
+    def verify(self, backup_id: str) -> str:
+        """Begin to restore it into a server that is thrown away, and to check it. Returns the operation's id."""
+        answer = self._session.post(f"{_PATH}/{backup_id}/verify", {})
+        return str(answer["verification"]["operation_id"])
+
     def wait_until_gone(self, backup_id: str, timeout_s: float | None = None) -> None:
         """After `delete`. Raises OperationFailed with its reason, or TimedOut while it still goes on."""
         began, pause_s = time.monotonic(), _FIRST_PAUSE_S
