@@ -41,6 +41,23 @@ Timeout = Annotated[
     ),
 ]
 
+ToTime = Annotated[
+    str | None,
+    typer.Option(
+        "--to-time",
+        metavar="TIME",
+        help="Restore to this moment, UTC unless it says otherwise; see `argosy log-archive show` for which can be had.",
+    ),
+]
+ToLsn = Annotated[
+    str | None,
+    typer.Option("--to-lsn", metavar="LSN", help="Restore to this place in PostgreSQL's log."),
+]
+ToGtid = Annotated[
+    str | None,
+    typer.Option("--to-gtid", metavar="GTID", help="Restore to and with this transaction of MariaDB's log."),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     command(
@@ -52,6 +69,7 @@ def add_to(app: typer.Typer) -> None:
             "argosy create cache --datastore valkey --version 8 --flavor tiny --user app --no-wait",
             "argosy create shop --database shop --backup daily",
             "argosy create shop-copy --from-backup before-release --volume 5",
+            "argosy create shop-before --from-instance shop --to-time '2026-11-28 12:30:00'",
             "argosy create crm --datastore mariadb --volume 5 --database crm --user bob --password-file - < secret",
         ),
     )(create)
@@ -178,11 +196,23 @@ def create(
             help="Begin with what this backup has, and be what its instance was wherever nothing else is said.",
         ),
     ] = None,
+    from_instance: Annotated[
+        str | None,
+        typer.Option(
+            "--from-instance",
+            metavar="NAME",
+            help="Begin with what this instance has by its backups and archived log: the latest, or --to-time, --to-lsn "
+            "or --to-gtid. It may be one that was deleted.",
+        ),
+    ] = None,
+    to_time: ToTime = None,
+    to_lsn: ToLsn = None,
+    to_gtid: ToGtid = None,
     with_users: Annotated[
         WhichUsers,
         typer.Option(
             "--with-users",
-            help="With --from-backup: users, passwords and grants as they are now on the instance that was backed up, "
+            help="With --from-backup or --from-instance: users, passwords and grants as they are now on the instance that was backed up, "
             "or as they are in the backup.",
         ),
     ] = WhichUsers.CURRENT,
@@ -196,11 +226,11 @@ def create(
     databases, users = database or [], user or []
     given = passwords.chosen(users, password_file, ask=ask_password)
     secrets = dict(zip(users, given or [passwords.generated() for _ in users], strict=True))
-    source = None if from_backup is None else call.argosy.backups.find(from_backup)
-    if source is None:
+    point, source_id = _restore_point(call, from_backup, from_instance, log_point(to_time, to_lsn, to_gtid))
+    if point is None:
         flavor, volume = flavor or "small", volume or 1
     elif volume_autogrow is not None and volume is None:
-        raise typer.BadParameter("--volume-autogrow needs --volume beside --from-backup.")
+        raise typer.BadParameter("--volume-autogrow needs --volume beside --from-backup and --from-instance.")
     size = None if flavor is None else call.argosy.flavors.find(flavor)
     group = None if configuration is None else call.argosy.configurations.find(configuration)
     made = call.argosy.instances.create(
@@ -221,13 +251,13 @@ def create(
         allowed_cidrs=allow or [],
         tls=tls and tls.value,
         backup_schedule=backup,
-        restore_point=None if source is None else {"backupRef": source.id, "users": with_users.value},
+        restore_point=None if point is None else {**point, "users": with_users.value},
     )
-    if source is not None:
+    if source_id is not None:
         size = size or _sizes(call).get(made.flavor_id)
         if with_users is WhichUsers.CURRENT:
             # Its users are those of that instance, passwords too.
-            call.credentials.keep(made.id, call.credentials.of(source.instance_id))
+            call.credentials.keep(made.id, call.credentials.of(source_id))
     if given is None:
         call.credentials.keep(made.id, {key_of(each): secret for each, secret in secrets.items()})
     if wait:
@@ -243,6 +273,41 @@ def create(
     ]
     _tell_made(call, made, size, databases, shown, waited=wait)
     return 0
+
+
+def log_point(to_time: str | None, to_lsn: str | None, to_gtid: str | None) -> dict[str, str]:
+    """As the API has it; empty when none was said. Raises typer.BadParameter for more than one."""
+    said = {
+        "--to-time": ("time", to_time),
+        "--to-lsn": ("position", to_lsn),
+        "--to-gtid": ("position", to_gtid),
+    }
+    given = [(option, key, value) for option, (key, value) in said.items() if value is not None]
+    if len(given) > 1:
+        raise typer.BadParameter(f"{' and '.join(option for option, _, _ in given)}: one at a time.")
+    return {key: value for _, key, value in given}
+
+
+def _restore_point(
+    call: Call, from_backup: str | None, from_instance: str | None, point: dict[str, str]
+) -> tuple[dict[str, str] | None, str | None]:
+    """What to begin with, and the id of the instance it is of; None for nothing."""
+    from argosy.client.errors import NotFound
+
+    if from_backup is not None and (from_instance is not None or point):
+        raise typer.BadParameter("--from-backup goes alone: a moment is of --from-instance.")
+    if from_backup is not None:
+        backup = call.argosy.backups.find(from_backup)
+        return {"backupRef": backup.id}, backup.instance_id
+    if from_instance is None:
+        if point:
+            raise typer.BadParameter("--to-time, --to-lsn and --to-gtid need --from-instance.")
+        return None, None
+    try:
+        source = call.argosy.instances.find(from_instance)
+    except NotFound:
+        source = call.argosy.instances.find_deleted(from_instance)
+    return {"instance": source.id, **point}, source.id
 
 
 def _tell_made(
@@ -466,6 +531,21 @@ def rename(call: Call, name: Name, new_name: Annotated[str, typer.Argument(metav
     return 0
 
 
+def _recovery(instance: Instance) -> str | None:
+    """Which moments, in words."""
+    found = instance.recovery
+    if found is None:
+        return None
+    if found.earliest is None or found.latest is None:
+        return "its backups; to a moment once there is one with archived log after it"
+    window = f"{found.earliest:%Y-%m-%d %H:%M:%S} to {found.latest:%Y-%m-%d %H:%M:%S} UTC"
+    if not found.archiving:
+        return f"{window}; the log is not archived any more"
+    if found.error is not None:
+        return f"{window}; the log cannot be archived now: {found.error}"
+    return f"{window}; the log is archived {found.lag_seconds} s behind"
+
+
 def _wait_until_gone(call: Call, instance: Instance, gone: type[Exception]) -> None:
     """Its operation has ended well, so this says whether the instance went with it."""
     from argosy.client.errors import OperationFailed
@@ -512,6 +592,7 @@ def _fields(
         fields.update({f"Limit, {what}": how for what, how in instance.limits.items()})
         fields["Allowed from"] = list(instance.allowed_cidrs)
         fields.update({f"Access, {what}": how for what, how in instance.access.items()})
+        fields["Restorable to"] = _recovery(instance)
     operation = instance.operation
     if operation is not None:
         step = f", step {operation.step} of {operation.steps}" if operation.steps else ""

@@ -95,6 +95,27 @@ class Follows:
 
 
 @dataclass(frozen=True)
+class Recovery:
+    """What an instance can be restored to by its newest archived log, and how that is."""
+
+    archiving: bool
+    earliest: datetime | None
+    latest: datetime | None
+    lag_seconds: int | None
+    error: str | None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Recovery:
+        return cls(
+            shown["archiving"],
+            time_of(shown["earliest"]),
+            time_of(shown["latest"]),
+            shown["lag_seconds"],
+            shown["error"],
+        )
+
+
+@dataclass(frozen=True)
 class Instance:
     """A database server. From a list, what only `show` tells is empty: times, fault, operation, limits.
 
@@ -132,6 +153,7 @@ class Instance:
     tags: dict[str, str] = field(default_factory=dict)
     deleted: datetime | None = None
     autogrow_limit_gb: int | None = None
+    recovery: Recovery | None = None
 
     @property
     def state(self) -> str:
@@ -190,6 +212,7 @@ class Instance:
             protected=bool(ours.get("protected")),
             tags=dict(ours.get("tags") or {}),
             deleted=time_of(ours.get("deleted")),
+            recovery=Recovery.read(ours["recovery"]) if ours.get("recovery") else None,
         )
 
 
@@ -751,3 +774,61 @@ class BackupStrategy:
     @classmethod
     def read(cls, shown: dict[str, Any]) -> BackupStrategy:
         return cls(shown["instance_id"], shown["swift_container"])
+
+
+@dataclass(frozen=True)
+class LogWindow:
+    """The moments an instance can be restored to by one stretch of its archived log, from its oldest backup on."""
+
+    earliest: datetime | None
+    latest: datetime | None
+    position: str | None
+    backups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LogGap:
+    """Log that was lost; `until` is None before the next backup."""
+
+    since: datetime | None
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class LogArchive:
+    """`mode` is on, off or auto; `lag_seconds` says how old the oldest of what is not archived can be."""
+
+    mode: str
+    archiving: bool
+    since: datetime | None
+    ended: datetime | None
+    ended_because: str | None
+    archived_until: datetime | None
+    lag_seconds: int | None
+    lag_bytes: int | None
+    error: str | None
+    segments: int
+    size_gb: float
+    windows: tuple[LogWindow, ...]
+    gaps: tuple[LogGap, ...]
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> LogArchive:
+        own = ("mode", "archiving", "ended_because", "lag_seconds", "lag_bytes", "error", "segments")
+        return cls(
+            **{key: shown[key] for key in own},
+            since=time_of(shown["since"]),
+            ended=time_of(shown["ended"]),
+            archived_until=time_of(shown["archived_until"]),
+            size_gb=shown["size"],
+            windows=tuple(
+                LogWindow(
+                    time_of(one["earliest"]),
+                    time_of(one["latest"]),
+                    one["position"],
+                    tuple(one["backups"]),
+                )
+                for one in shown["windows"]
+            ),
+            gaps=tuple(LogGap(time_of(one["since"]), time_of(one["until"])) for one in shown["gaps"]),
+        )

@@ -17,6 +17,7 @@ from argosy.client.configurations import Configurations
 from argosy.client.databases import Databases, RootAccess, Users
 from argosy.client.history import Events, Operations
 from argosy.client.instances import Instances
+from argosy.client.log_archives import LogArchives
 from argosy.client.logs import Logs
 from argosy.client.management import DatastoreVersions, ManagedInstances
 from argosy.client.parameters import ManagedParameters, Parameters
@@ -39,6 +40,7 @@ class Argosy:
         self.databases = Databases(self.session)
         self.users = Users(self.session)
         self.root = RootAccess(self.session)
+        self.log_archives = LogArchives(self.session)
         self.logs = Logs(self.session)
         self.operations = Operations(self.session)
         self.events = Events(self.session)

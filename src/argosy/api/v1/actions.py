@@ -28,7 +28,8 @@ def act_on_instance(call: Asked, instance_id: str, body: dict[str, Any]) -> None
 
     `{"resize": {"flavorRef": "2"}}` changes its memory and processors, `{"resize": {"volume": {"size": 20}}}`
     makes its volume larger while the database serves. `{"restore": {"backup": "…"}}` puts it back to what a backup
-    has, with its users as they are now (`"users": "backup"`: as they were then).
+    has, `{"restore": {"time": "2026-11-28T12:30:00Z"}}` to a moment of its archived log, or with `position` to a place
+    in it, with its users as they are now (`"users": "backup"`: as they were then).
     """
     if len(body) != 1:
         raise Invalid(f"Validation error: body: it must have exactly one action, it has {len(body)}.")

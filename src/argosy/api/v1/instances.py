@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
 from argosy.api.call import Asked, Call, check_instance_id
-from argosy.api.extensions import backup_schedules
+from argosy.api.extensions import backup_schedules, log_archives
 from argosy.api.route import faults, resource
 from argosy.api.v1 import access, restoring, shapes, views
 from argosy.api.v1.bodies import (
@@ -181,7 +181,10 @@ def show_instance(call: Asked, instance_id: str) -> dict[str, Any]:
         find = tx.instances.get_or_deleted if call.asks_whether("deleted") else tx.instances.get
         instance = find(instance_id)
         operation = tx.operations.get(instance.operation_id) if instance.operation_id else None
-    return {"instance": views.instance_detail(call, instance, call.datastore_of(instance), operation)}
+        recovery = log_archives.recovery_of(call, tx, instance)
+    view = views.instance_detail(call, instance, call.datastore_of(instance), operation)
+    view["argosy"]["recovery"] = recovery
+    return {"instance": view}
 
 
 @router.post(
@@ -193,7 +196,8 @@ def show_instance(call: Asked, instance_id: str) -> dict[str, Any]:
 def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     """Begin to make an instance, with first databases and users; 200, not 202, as Trove has it.
 
-    With a `restorePoint` it is made of a backup, and is what that one's instance was wherever nothing else is asked.
+    With a `restorePoint` it is made of a backup (`backupRef`), or of a backup and the log after it: of another
+    `instance` at a `time`, at a `position`, or at its latest. It is what that one was wherever nothing else is asked.
     With `backup_schedule` it is backed up by itself, from as soon as it serves.
 
     With an `Idempotency-Key` a repeated request answers the instance that the first one made.
@@ -399,7 +403,7 @@ def _source(call: Call, asked: NewInstance) -> Source | None:
     if asked.restore_point is None:
         return None
     with call.read() as tx:
-        return restoring.source(tx, asked.restore_point)
+        return restoring.source(call, tx, asked.restore_point)
 
 
 def _volume(call: Call, asked: NewInstance, source: Source | None) -> VolumeBody:

@@ -4,32 +4,63 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictStr, ValidationError, model_validator
 
-from argosy.api.call import Call
+from argosy.api.call import Call, check_instance_id
+from argosy.api.extensions import log_archives
 from argosy.api.v1 import backups
 from argosy.api.v1.bodies import AccessBody, Body, Reference
 from argosy.domain import backup as domain
 from argosy.domain.backup import Backup, Recovery
-from argosy.domain.errors import BackupUnusable, Conflict, Invalid
+from argosy.domain.errors import BackupUnusable, Conflict, Invalid, Unsupported
+from argosy.domain.instance import Instance
+from argosy.domain.log_archive import History
 from argosy.domain.operations import RestoreInstance
 from argosy.metadata.store import Transaction
 
+Moment = Annotated[StrictStr, Field(max_length=40)]
+Position = Annotated[StrictStr, Field(min_length=1, max_length=64)]
+
 
 class RestorePoint(Body):
-    """`users` says whether they are as the backup's instance has them now, or as they were then. That is ours."""
+    """A backup; or, which is ours, an instance and a moment or a position of its log, without either the latest.
 
-    backup_ref: Reference = Field(alias="backupRef")
+    `users` says whether they are as that instance has them now, or as they were then.
+    """
+
+    backup_ref: Reference | None = Field(default=None, alias="backupRef")
+    instance: Reference | None = None
+    time: Moment | None = None
+    position: Position | None = None
     users: Literal["current", "backup"] = "current"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.backup_ref is None) == (self.instance is None):
+            raise ValueError("it must name either a backup (backupRef) or an instance")
+        if self.backup_ref is not None and (self.time is not None or self.position is not None):
+            raise ValueError("a time or position is of an instance, not of a backup")
+        if self.time is not None and self.position is not None:
+            raise ValueError("it must have a time or a position, not both")
+        return self
 
 
 class RestoreBody(Body, extra="forbid"):
-    """Of the action: the backup's id."""
+    """Of the action: the backup's id, or a moment or position of the instance's log."""
 
-    backup: Reference
+    backup: Reference | None = None
+    time: Moment | None = None
+    position: Position | None = None
     users: Literal["current", "backup"] = "current"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if [self.backup, self.time, self.position].count(None) != 2:
+            raise ValueError("it must have one of backup, time and position")
+        return self
 
 
 @dataclass(frozen=True)
@@ -62,21 +93,52 @@ class Source:
         return asked.model_copy(update={"allowed_cidrs": list(were.get("allowed_cidrs", []))})
 
 
-def source(tx: Transaction, point: RestorePoint) -> Source:
-    """Raises BackupNotFound, BackupIncomplete, Conflict."""
-    found = backups.find(tx, point.backup_ref)
-    found.check_usable()
+def source(call: Call, tx: Transaction, point: RestorePoint) -> Source:
+    """Raises BackupNotFound, BackupIncomplete, Conflict, InstanceNotFound, and Invalid for what cannot be reached."""
+    if point.backup_ref is not None:
+        recovery = Recovery(backups.find(tx, point.backup_ref).id, users=point.users)
+    else:
+        instance_id = point.instance or ""
+        check_instance_id(instance_id)
+        # A deleted one's backups and log are still there.
+        instance = tx.instances.get_or_deleted(instance_id)
+        recovery = _recovery(log_archives.history_of(call, tx, instance), point)
+    backup = tx.backups.get(recovery.backup_id)
+    backup.check_usable()
     try:
-        chain = tx.backups.chain(found)
+        chain = tx.backups.chain(backup)
     except BackupUnusable as error:
         raise Conflict(error.sentence, code=error.code) from error
     for one in chain:
         one.check_usable()
-    return Source(Recovery(backup_id=found.id, users=point.users), chain)
+    return Source(recovery, chain)
+
+
+def _recovery(history: History, point: RestorePoint) -> Recovery:
+    if history.positions is None:
+        raise Unsupported(
+            "This datastore has no log to replay: it is restored to its backups.", code="no-point-in-time"
+        )
+    if point.time is not None:
+        return history.to_time(_moment(point.time), point.users)
+    if point.position is not None:
+        return history.to_position(point.position, point.users)
+    return history.to_latest(point.users)
+
+
+def _moment(text: str) -> datetime:
+    """UTC, where it does not say otherwise. Raises Invalid."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Invalid(
+            f"Validation error: time: it must be a moment such as 2026-11-28T12:30:00Z, not {text!r}."
+        ) from None
 
 
 def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> None:
-    """The action: put the instance back to what a backup has. Its data until then is kept until that serves."""
+    """The action: put the instance back to what a backup has, or to a moment. Its data is kept until that serves."""
     call.allow("instance:restore")
     try:
         asked = RestoreBody.model_validate(details or {})
@@ -88,7 +150,7 @@ def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> Non
         raise Invalid(f"Validation error: {reasons}") from None
     with call.write() as tx:
         instance = tx.instances.get(instance_id)
-        found = source(tx, RestorePoint(backupRef=asked.backup, users=asked.users))
+        found = source(call, tx, _point(instance, asked))
         found.backup.check_restores_to(instance.datastore, instance.version)
         domain.check_fits(found.chain, instance.volume_gb)
         instance.check_can_restart(call.now)
@@ -96,3 +158,9 @@ def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> Non
             operation_id=str(uuid.uuid4()), instance_id=instance.id, recovery=found.recovery
         )
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+
+
+def _point(instance: Instance, asked: RestoreBody) -> RestorePoint:
+    if asked.backup is not None:
+        return RestorePoint(backupRef=asked.backup, users=asked.users)
+    return RestorePoint(instance=instance.id, time=asked.time, position=asked.position, users=asked.users)

@@ -198,6 +198,46 @@ class ShownTls(BaseModel):
     tls: Tls
 
 
+class LogWindow(BaseModel):
+    earliest: str
+    latest: str
+    position: str | None = Field(description="The last LSN or GTID in it, as far as it is known.")
+    backups: list[str] = Field(description="The backups a restore to a moment of it begins at, oldest first.")
+
+
+class LogGap(BaseModel):
+    since: str | None
+    until: str | None = Field(description="The next backup that log follows; null before it.")
+
+
+class LogArchive(BaseModel):
+    mode: str = Field(description="on, off, or auto: while there is a schedule of backups")
+    archiving: bool
+    since: str | None
+    ended: str | None
+    ended_because: str | None
+    archived_until: str | None = Field(description="Everything committed until then is archived.")
+    lag_seconds: int | None
+    lag_bytes: int | None = Field(description="What waits in finished segments.")
+    error: str | None = Field(description="Why it cannot be archived now.")
+    segments: int
+    size: float = Field(description="GB in the store.")
+    windows: list[LogWindow] = Field(description="What the instance can be restored to, oldest first.")
+    gaps: list[LogGap] = Field(description="Where log was lost.")
+
+
+class ShownLogArchive(BaseModel):
+    log_archive: LogArchive
+
+
+class RecoveryWindow(BaseModel):
+    archiving: bool
+    earliest: str | None
+    latest: str | None
+    lag_seconds: int | None
+    error: str | None
+
+
 class Beyond(BaseModel):
     """What Trove never told."""
 
@@ -211,6 +251,10 @@ class Beyond(BaseModel):
     limits: dict[str, str] | None = None
     configuration: Outcome | None = None
     access: dict[str, str] | None = Field(default=None, description="How clients are held off.")
+    recovery: RecoveryWindow | None = Field(
+        default=None,
+        description="What it can be restored to by its newest archived log; of one instance alone.",
+    )
 
 
 class Instance(BaseModel):

@@ -26,7 +26,7 @@ _SCRIPT = """\
 [ -e "$1/$4" ] && exit 0
 used=$(du -sk "$1" | cut -f1)
 [ "${used:-0}" -lt "$2" ] || exit 0
-if cp "$3" "$1/.$4.new" && mv "$1/.$4.new" "$1/$4"; then exit 0; fi
+if cp -p "$3" "$1/.$4.new" && mv "$1/.$4.new" "$1/$4"; then exit 0; fi
 rm -f "$1/.$4.new"
 exit 0
 """
@@ -112,7 +112,7 @@ def _most_kb(host: Host) -> int:
 
 
 def _segment(file: Path) -> Segment:
-    """The time is of its copying: what was committed later is in the next one."""
+    """The time is of the server's last write to it: what it has acknowledged by then is in it, or in those before it."""
     told = file.stat()
     start = lsn.starts(file.name, told.st_size)
     return Segment(
