@@ -12,7 +12,8 @@ from tests.support.server import Client, Server, running
 
 @pytest.fixture(scope="session")
 def argosy() -> Iterator[Server]:
-    with running() as server:
+    # Whose log is archived waits for no more than this.
+    with running(ARGOSY_BACKUPS__ARCHIVE_LOG_EVERY_S="1") as server:
         yield server
 
 

@@ -53,18 +53,18 @@ class Ledger(Protocol):
 class _Sql:
     def __init__(self, connection: Any, table: str) -> None:
         self._connection = connection
-        self._run(f"CREATE TABLE IF NOT EXISTS ledger ({table})")
+        self.run(f"CREATE TABLE IF NOT EXISTS ledger ({table})")
 
-    def _run(self, statement: str) -> list[Any]:
+    def run(self, statement: str) -> list[Any]:
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
 
     def write(self, number: int) -> None:
-        self._run(f"INSERT INTO ledger VALUES ({number})")
+        self.run(f"INSERT INTO ledger VALUES ({number})")
 
     def read(self) -> set[int]:
-        return {int(row[0]) for row in self._run("SELECT n FROM ledger")}
+        return {int(row[0]) for row in self.run("SELECT n FROM ledger")}
 
     def close(self) -> None:
         self._connection.close()
@@ -135,6 +135,11 @@ def _valkey(place: Place) -> Ledger:
     )
 
 
+def ledger(place: Place) -> Ledger:
+    """A connection that reads what is there."""
+    return _OPEN[place.datastore](place)
+
+
 _OPEN: dict[str, Callable[[Place], Ledger]] = {
     "postgresql": _postgresql,
     "mariadb": _mariadb,
@@ -150,6 +155,7 @@ class Writer:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._ended = threading.Event()
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.acknowledged: list[tuple[float, int]] = []
         self.failures: list[tuple[float, str]] = []
@@ -166,6 +172,12 @@ class Writer:
     def stop(self) -> None:
         self._ended.set()
         self._thread.join(90)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is written within, and nothing is on its way."""
+        with self._turn:
+            yield
 
     def goes_on(self, timeout_s: float = 60) -> None:
         """Wait for a write that is begun and acknowledged from now on. Raises TimeoutError."""
@@ -194,8 +206,10 @@ class Writer:
             try:
                 if ledger is None:
                     ledger = _OPEN[self._place.datastore](self._place)
-                number += 1
-                ledger.write(number)
+                with self._turn:
+                    number += 1
+                    ledger.write(number)
+                    self.acknowledged.append((time.monotonic(), number))
             except _FAILURES as error:
                 self.failures.append((time.monotonic(), f"{type(error).__name__}: {error}"))
                 if ledger is not None:
@@ -203,8 +217,6 @@ class Writer:
                         ledger.close()
                 ledger = None
                 self._ended.wait(PAUSE_S)
-            else:
-                self.acknowledged.append((time.monotonic(), number))
         if ledger is not None:
             with suppress(*_FAILURES):
                 ledger.close()
