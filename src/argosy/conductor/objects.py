@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -13,15 +13,23 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from argosy.domain.errors import ArgosyError, Forbidden, NotFound
+from argosy.domain.errors import ArgosyError, Forbidden, Invalid, NotFound, OverLimit
 from argosy.metadata.store import Store
 from argosy.rpc import peers, urls
 from argosy.rpc.server import PEER
-from argosy.storage.backup_directory import OBJECTS, DirectoryBackups
+from argosy.storage.backup_directory import OBJECTS, DirectoryBackups, failure
 from argosy.storage.backups import BackupStore
-from argosy.storage.base import OBJECT_MAX, StoreFull
+from argosy.storage.base import StoreFull, check_object_name
 
 log = structlog.get_logger()
+
+_STATUS: dict[type[ArgosyError], int] = {
+    Forbidden: 403,
+    NotFound: 404,
+    Invalid: 400,
+    OverLimit: 413,
+    StoreFull: 507,
+}
 
 
 def add_routes(app: FastAPI, store: Store, backups: BackupStore) -> None:
@@ -34,41 +42,53 @@ def add_routes(app: FastAPI, store: Store, backups: BackupStore) -> None:
             return Response("a guest asks for its own instance only", 403)
         if not 1 <= len(body.names) <= urls.AT_ONCE:
             return Response(f"names must be 1 to {urls.AT_ONCE}", 400)
+        try:
+            for name in body.names:
+                check_object_name(name)
+        except Invalid as error:
+            return Response(error.sentence, 400)
         with store.read() as tx:
             granted = tx.grants.prefixes(body.instance_id, body.container, body.method)
         until = datetime.now(UTC) + timedelta(seconds=urls.VALID_S)
-        signed = []
+        named = []
         for name in body.names:
             prefix = next((one for one in granted if name.startswith(one)), None)
             if prefix is None:
                 log.warning("urls refused", instance_id=body.instance_id, method=body.method, name=name)
                 return Response("this guest is not granted that", 403)
-            signed.append(backups.sign(body.method, body.container, name, prefix=prefix, until=until))
+            named.append((name, prefix))
+        try:
+            signed = [
+                backups.sign(body.method, body.container, name, prefix=prefix, until=until)
+                for name, prefix in named
+            ]
+        except ArgosyError as error:
+            # Whatever keeps us from signing is ours to mend, and no refusal of this guest.
+            log.warning("urls cannot be signed", error=error.sentence)
+            return Response(error.sentence, 503)
         answer = urls.Urls(urls=signed, by_conductor=isinstance(backups, DirectoryBackups))
         return Response(answer.model_dump_json(), media_type="application/json")
 
     if isinstance(backups, DirectoryBackups):
-        _serve(app, backups)
+        _serve(app, store, backups)
 
 
-def _serve(app: FastAPI, backups: DirectoryBackups) -> None:
+def _serve(app: FastAPI, store: Store, backups: DirectoryBackups) -> None:
     @app.put(OBJECTS + "{path:path}")
     async def put_object(request: Request) -> Response:
         """Write an object by its URL: whole or not at all."""
         stack = ExitStack()
         size = 0
         try:
-            container, name = _named(request, backups)
+            container, name = await run_in_threadpool(_named, request, store, backups)
             writing = await run_in_threadpool(stack.enter_context, backups.writing(container, name))
             async for part in request.stream():
                 size += len(part)
-                if size > OBJECT_MAX:
-                    return Response(f"an object may have {OBJECT_MAX} bytes at most", 413)
                 await run_in_threadpool(writing.write, part)
             if size != int(request.headers.get("content-length", size)):
                 return Response("the upload was cut off", 400)
             await run_in_threadpool(writing.finish)
-        except (ArgosyError, OSError) as error:
+        except (ArgosyError, OSError, sqlite3.Error) as error:
             return _refusal(error)
         except ClientDisconnect:
             return Response("the upload was cut off", 400)  # nobody reads it
@@ -79,9 +99,9 @@ def _serve(app: FastAPI, backups: DirectoryBackups) -> None:
     @app.get(OBJECTS + "{path:path}")
     def get_object(request: Request) -> Response:
         try:
-            parts = backups.read(*_named(request, backups))
+            parts = backups.read(*_named(request, store, backups))
             first = next(parts, b"")
-        except (ArgosyError, OSError) as error:
+        except (ArgosyError, OSError, sqlite3.Error) as error:
             return _refusal(error)
 
         def content() -> Iterator[bytes]:
@@ -91,16 +111,26 @@ def _serve(app: FastAPI, backups: DirectoryBackups) -> None:
         return StreamingResponse(content(), media_type="application/octet-stream")
 
 
-def _named(request: Request, backups: DirectoryBackups) -> tuple[str, str]:
-    """By the path as it was sent: names may hold quoted slashes. Raises Forbidden."""
+def _named(request: Request, store: Store, backups: DirectoryBackups) -> tuple[str, str]:
+    """By the path as it was sent: names may hold quoted slashes. Raises Forbidden.
+
+    A URL outlives the grant that it was signed for by some minutes; here it does not, so that nothing is written any
+    more below the prefix of a backup that was deleted.
+    """
     sent = request.scope["raw_path"].decode("ascii", "replace").partition("?")[0]
-    return backups.allowed(request.method, sent.removeprefix(OBJECTS), request.url.query)
+    container, name = backups.allowed(request.method, sent.removeprefix(OBJECTS), request.url.query)
+    peer = request.scope.get("extensions", {}).get(PEER)
+    with store.read() as tx:
+        granted = tx.grants.prefixes(peers.instance(peer) or "", container, request.method)
+    if not any(name.startswith(prefix) for prefix in granted):
+        log.warning("object refused", peer=peer, method=request.method, name=name)
+        raise Forbidden("This guest is not granted that any more.")
+    return container, name
 
 
-def _refusal(error: ArgosyError | OSError) -> Response:
-    if isinstance(error, OSError):
+def _refusal(error: ArgosyError | OSError | sqlite3.Error) -> Response:
+    if not isinstance(error, ArgosyError):
         log.error("the directory of backups fails", error=str(error))
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        return Response(f"the directory of backups fails: {error.strerror}", 507 if full else 503)
-    status = 403 if isinstance(error, Forbidden) else 404 if isinstance(error, NotFound) else 503
-    return Response(error.sentence, 507 if isinstance(error, StoreFull) else status)
+        error = failure(error)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 503)
+    return Response(error.sentence, status)

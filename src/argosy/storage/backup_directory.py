@@ -6,16 +6,25 @@ opens it. A URL carries an HMAC over all that it allows.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
-from argosy.domain.errors import Forbidden, Invalid, Unavailable
+from argosy.domain.errors import ArgosyError, Forbidden, Invalid, Unavailable
 from argosy.storage.backups import BackupStore, Held, Method
-from argosy.storage.base import ContainerNotFound, ObjectNotFound, Writing, check_container_name, put
+from argosy.storage.base import (
+    ContainerNotFound,
+    ObjectNotFound,
+    StoreFull,
+    Writing,
+    check_container_name,
+    put,
+)
 from argosy.storage.directory import DirectoryStore
 
 OBJECTS = "/v1/objects/"
@@ -51,7 +60,7 @@ class DirectoryBackups(BackupStore):
         asked = {key: values[0] for key, values in parse_qs(query).items()}
         prefix, expires = asked.get("prefix", ""), asked.get("expires", "")
         expected = self._signature(method, container, prefix, expires)
-        if not hmac.compare_digest(expected, asked.get("signature", "")):
+        if not hmac.compare_digest(expected.encode(), asked.get("signature", "").encode()):
             raise Forbidden("The signature is not one of ours for this.")
         if not re.fullmatch(r"[0-9]{1,12}", expires) or datetime.now(UTC).timestamp() > int(expires):
             raise Forbidden("The URL has expired.")
@@ -61,13 +70,12 @@ class DirectoryBackups(BackupStore):
 
     def check(self, container: str) -> None:
         check_container_name(container)
-        try:
+        with _told():
             self._store.create_container(_ACCOUNT, container)
-        except OSError as error:
-            raise Unavailable(f"The directory of backups cannot be written: {error.strerror}.") from error
 
     def put(self, container: str, name: str, content: bytes) -> None:
-        put(self._store, _ACCOUNT, container, name, [content])
+        with _told():
+            put(self._store, _ACCOUNT, container, name, [content])
 
     def writing(self, container: str, name: str) -> AbstractContextManager[Writing]:
         """An object on its way in, as `ObjectStore.writing` has it."""
@@ -77,17 +85,19 @@ class DirectoryBackups(BackupStore):
         return b"".join(self.read(container, name))
 
     def read(self, container: str, name: str) -> Iterator[bytes]:
-        try:
-            with self._store.open(_ACCOUNT, container, name) as content:
-                yield from content.read(0, content.stored.size)
-        except FileNotFoundError as error:
-            raise ObjectNotFound(name=name) from error
+        with _told():
+            try:
+                with self._store.open(_ACCOUNT, container, name) as content:
+                    yield from content.read(0, content.stored.size)
+            except FileNotFoundError as error:
+                raise ObjectNotFound(name=name) from error
 
     def objects(self, container: str, prefix: str) -> Iterator[Held]:
         after = ""
         while True:
             try:
-                listed = self._store.objects(_ACCOUNT, container, prefix=prefix, after=after)
+                with _told():
+                    listed = self._store.objects(_ACCOUNT, container, prefix=prefix, after=after)
             except ContainerNotFound:
                 return
             found = [one.stored for one in listed if one.stored is not None]
@@ -101,9 +111,14 @@ class DirectoryBackups(BackupStore):
             raise Invalid("A prefix must be given.")
         for held in list(self.objects(container, prefix)):
             try:
-                self._store.delete(_ACCOUNT, container, held.name)
+                with _told():
+                    self._store.delete(_ACCOUNT, container, held.name)
             except ObjectNotFound:
                 continue
+
+    def tidy(self) -> None:
+        with _told():
+            self._store.expire()
 
     def location(self, container: str, prefix: str) -> str:
         return f"directory:///{quote(container, safe='')}/{quote(prefix)}"
@@ -119,3 +134,20 @@ class DirectoryBackups(BackupStore):
     def _signature(self, method: str, container: str, prefix: str, expires: str) -> str:
         text = "\n".join(quote(part, safe="") for part in (method, container, prefix, expires))
         return hmac.digest(self._key, text.encode(), "sha256").hex()
+
+
+def failure(error: OSError | sqlite3.Error) -> ArgosyError:
+    """What the disk says, or the index on it, in words of ours."""
+    if isinstance(error, OSError):
+        full, said = error.errno in {errno.ENOSPC, errno.EDQUOT}, error.strerror
+    else:
+        full, said = "disk is full" in str(error), str(error)
+    return StoreFull() if full else Unavailable(f"The directory of backups fails: {said}.")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise failure(error) from error

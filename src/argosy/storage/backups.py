@@ -52,6 +52,9 @@ class BackupStore(Protocol):
     def delete(self, container: str, prefix: str) -> None:
         """Every object below a prefix; what is not there is no error."""
 
+    def tidy(self) -> None:
+        """Take away what interrupted writes left in the store, where it does not do so by itself."""
+
     def location(self, container: str, prefix: str) -> str:
         """What users are shown as `locationRef`, and may be given back as `remote_location`."""
 

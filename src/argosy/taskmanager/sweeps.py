@@ -131,6 +131,7 @@ def expire_objects() -> None:
     gone = parts().objects.expire()
     if gone:
         log.info("objects expired", objects=gone)
+    parts().backups.tidy()
 
 
 def run_backup_schedules() -> None:
