@@ -19,6 +19,13 @@ from argosy import catalog
 from argosy.domain.backup import Backup, BackupStatus
 from argosy.domain.instance import Instance
 from argosy.domain.status import Report, Service
+from argosy.storage import keys
+from argosy.storage.archive import Writer
+from argosy.storage.backup_directory import DirectoryBackups
+from argosy.storage.backups import Prefix
+from argosy.storage.directory import DirectoryStore
+from argosy.storage.keys import KeyRing
+from argosy.storage.labels import Label
 from tests.api.conftest import Api
 from tests.support.server import Client
 
@@ -561,3 +568,108 @@ def test_a_strategy_says_where_backups_are_kept(api: Api, shop: str) -> None:
         answer = api.demo.request(method, "/backup_strategies?project_id=other")
         sentence(answer, 403)
         assert api.admin.request(method, "/backup_strategies?project_id=other").is_success
+
+
+# Taking over what another installation made.
+
+
+class Elsewhere:
+    """Another Argosy with the same store and the same ring of keys: what it leaves beside its archives."""
+
+    def __init__(self, api: Api) -> None:
+        home = api.server.home
+        self.store = DirectoryBackups(DirectoryStore(home / "backups"), "https://127.0.0.1", bytes(32))
+        self.ring = KeyRing.open(home / "secrets/backup-keys")
+        self.store.check("theirs")
+
+    def back_up(self, project_id: str, **more: Any) -> str:
+        """Returns where it lies."""
+        key, wrapped = self.ring.new()
+        backup_id = str(uuid.uuid4())
+        values: dict[str, Any] = {
+            "id": backup_id, "project_id": project_id, "name": "theirs", "instance_id": NOBODY,
+            "instance_name": "far", "datastore": "mariadb", "version": "11.8", "volume_gb": 2,
+            "service": {"flavor_id": "1"},
+        }  # fmt: skip
+        label = Label(**values | more)
+        objects = Prefix(self.store, "theirs", label.prefix)
+        objects.put("key.json", keys.document(wrapped))
+        objects.put("label.json", label.sealed(key))
+        with Writer(objects, label.id, key) as writer:
+            writer.write(b"rows" * 1000)
+            writer.finish({"consistent_at": "2026-01-02T03:04:05Z"})
+        return self.store.location("theirs", label.prefix)
+
+
+@pytest.fixture
+def elsewhere(api: Api) -> Elsewhere:
+    return Elsewhere(api)
+
+
+def register(client: Client, location: Any, **more: Any) -> httpx.Response:
+    version = {"local_datastore_version_id": catalog.version("mariadb", "11.8")[1].id, "size": 0.1}
+    asked = {"name": "taken-over", "restore_from": {"remote_location": location, **version, **more}}
+    return client.post("/backups", json={"backup": asked})
+
+
+def test_a_backup_made_elsewhere_is_registered_and_restored(
+    api: Api, shop: str, elsewhere: Elsewhere
+) -> None:
+    full = elsewhere.back_up(api.demo.project_id)
+    full_id = full.rstrip("/").rpartition("/")[2]
+    more = elsewhere.back_up(api.demo.project_id, parent_id=full_id)
+    assert "register that one first" in sentence(register(api.demo, more), 400)
+    answer = register(api.demo, full)
+    assert answer.status_code == 202, answer.text
+    shown = answer.json()["backup"]
+    assert (shown["id"], shown["name"], shown["status"]) == (full_id, "taken-over", "RESTORED")
+    assert (shown["instance_id"], shown["locationRef"]) == (NOBODY, full)
+    assert shown["argosy"]["consistent_at"] == "2026-01-02T03:04:05Z"
+    assert shown["argosy"]["data_size"] > shown["size"] > 0
+    assert "known here already" in sentence(register(api.demo, full), 409)
+    assert register(api.demo, more).json()["backup"]["parent_id"] == full_id
+    assert len(listed(api.demo, "/backups")) == 2
+    made = create(api.demo, full_id).json()["instance"]
+    assert (made["flavor"]["id"], made["volume"]["size"]) == ("1", 2)
+    assert restore(api.demo, shop, backup=full_id).status_code == 202
+
+
+def test_what_cannot_be_registered_is_refused(api: Api, elsewhere: Elsewhere) -> None:
+    mine = elsewhere.back_up(api.demo.project_id)
+    theirs = elsewhere.back_up("other")
+    odd = elsewhere.back_up(api.demo.project_id, version="1.0")
+    lost = elsewhere.back_up(api.demo.project_id)
+    container, prefix = elsewhere.store.locate(lost)
+    elsewhere.store.put(container, prefix + "key.json", keys.document("20200101T000000.000000Z:" + "A" * 80))
+    swapped = elsewhere.back_up(api.demo.project_id)
+    _, into = elsewhere.store.locate(swapped)
+    _, other = elsewhere.store.locate(mine)
+    elsewhere.store.put(
+        "theirs", into + "manifest.json", elsewhere.store.get("theirs", other + "manifest.json")
+    )
+    torn = elsewhere.back_up(api.demo.project_id)
+    elsewhere.store.delete("theirs", elsewhere.store.locate(torn)[1] + "manifest.json")
+    nothing = f"directory:///theirs/{NOBODY}/{NOBODY}/"
+    valkey = catalog.version("valkey", "8")[1].id
+    field = "backup.restore_from"
+    for asked, told in (
+        ({"location": nothing}, "no whole backup of this project"),
+        ({"location": "directory:///nothing/x/y/"}, "no whole backup of this project"),
+        ({"location": torn}, "no whole backup of this project"),
+        ({"location": theirs}, "no whole backup of this project"),
+        ({"location": lost}, "is not in the key ring"),
+        ({"location": swapped}, "does not go with its key"),
+        ({"location": odd}, "mariadb 1.0, which is not offered here"),
+        ({"location": "https://elsewhere/x"}, f"{field}.remote_location"),
+        ({"location": "directory:///../../etc/"}, f"{field}.remote_location"),
+        ({"location": 5}, f"{field}.remote_location"),
+        ({"location": mine, "local_datastore_version_id": valkey}, f"{field}.local_datastore_version_id"),
+        ({"location": mine, "size": -1}, f"{field}.size"),
+        ({"location": mine, "size": "1"}, f"{field}.size"),
+    ):
+        assert told in sentence(register(api.demo, **asked), 400), asked
+    assert listed(api.demo, "/backups") == []
+    # An administrator may, for a project of their own.
+    assert register(api.admin, theirs).json()["backup"]["project_id"] == api.admin.project_id
+    api.admin.put(f"/mgmt/quotas/{api.demo.project_id}", json={"quotas": {"backups": 0}})
+    sentence(register(api.demo, mine), 413)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from argosy.metadata.store import Store
 from tests.support.command_line import CommandLine
+from tests.support.server import Server
 
 
 @pytest.fixture
@@ -56,6 +58,31 @@ def test_an_instance_is_backed_up_restored_in_place_and_into_another(argosy: Com
     )
     argosy("backup", "show", "green", code=3)
     assert "argosy backup create" in argosy("backup", "list").err
+
+
+def test_a_backup_that_was_forgotten_is_registered_again(
+    server: Server, argosy: CommandLine, vault: str
+) -> None:
+    made = argosy("backup", "create", vault, "--name", "green", "--json").json
+    store = Store(server.settings.database_url)
+    with store.write() as tx:
+        tx.backups.forget(made["id"])
+    store.close()
+    argosy("backup", "show", "green", code=3)
+    told = argosy("backup", "register", made["location"], "--name", "found").out
+    assert told.startswith("found has vault as of 20")
+    argosy("create", "found-again", "--from-backup", "found", "-q")
+    assert argosy("show", "found-again", "--json").json["tags"] == {"team": "web"}
+    argosy("delete", "found-again")
+    # It is not known whose archive this is: it stays.
+    for _ in range(2):
+        argosy("backup", "delete", "found")
+        argosy("backup", "register", made["location"], "--name", "found")
+    assert argosy("backup", "show", "found", "--json").json["status"] == "RESTORED"
+    assert (
+        "known here already" in argosy("backup", "register", made["location"], "--name", "twice", code=4).err
+    )
+    argosy("backup", "delete", "found")
 
 
 def test_increments_are_deleted_with_what_they_build_on(argosy: CommandLine, crm: str) -> None:

@@ -50,6 +50,13 @@ def add_to(app: typer.Typer) -> None:
         "verify",
         examples=("argosy backup verify before-release", "argosy backup verify before-release --no-wait"),
     )(verify)
+    command(
+        group,
+        "register",
+        examples=(
+            "argosy backup register directory:///database_backups/6f0c…/b1d2…/ --name from-the-other-site",
+        ),
+    )(register)
     backup_schedules.add_to(group)
     backup_strategies.add_to(group)
 
@@ -231,6 +238,27 @@ def verify(call: Call, which: Which, wait: Wait = True, timeout: Timeout = None)
         proved,
         f"{proved.name} is good: restored in {span_of(proved.restore_seconds or 0)}, and its data is whole.",
         name=proved.id,
+    )
+    return 0
+
+
+def register(
+    call: Call,
+    location: Annotated[
+        str, typer.Argument(metavar="LOCATION", help="As `backup show` tells it where the backup was made.")
+    ],
+    called: Annotated[str, typer.Option("--name", metavar="BACKUP", help="What to call it.")],
+    description: Annotated[str | None, typer.Option("--description", metavar="TEXT")] = None,
+) -> int:
+    """Know a backup that lies in the store, but was made by another Argosy with the same keys, or is forgotten here.
+
+    It is restored like any other. Deleting it here leaves it in the store.
+    """
+    made = call.argosy.backups.register(called, location, description=description)
+    call.out.result(
+        made,
+        f"{made.name} has {made.instance_name or made.instance_id} as of {_moment(made.consistent_at)}.",
+        name=made.id,
     )
     return 0
 

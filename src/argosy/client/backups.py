@@ -65,16 +65,11 @@ class Backups:
         asked |= {key: value for key, value in more.items() if value is not None}
         return Backup.read(self._session.post(_PATH, {"backup": asked})["backup"])
 
-    def register(self, name: str, *, location: str, version_id: str, size_gb: float) -> Backup:
-        """Take over a backup that lies in the store and was made elsewhere, of a datastore version here."""
-        asked = {
-            "name": name,
-            "restore_from": {
-                "remote_location": location,
-                "local_datastore_version_id": version_id,
-                "size": size_gb,
-            },
-        }
+    def register(self, name: str, location: str, *, description: str | None = None) -> Backup:
+        """Take over a backup that lies in the store and was made elsewhere; `location` is as that one's says it."""
+        asked: dict[str, Any] = {"name": name, "restore_from": {"remote_location": location}}
+        if description is not None:
+            asked["description"] = description
         return Backup.read(self._session.post(_PATH, {"backup": asked})["backup"])
 
     def delete(self, backup_id: str, *, cascade: bool = False) -> None:

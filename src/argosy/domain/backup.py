@@ -38,7 +38,8 @@ class Backup:
     `facts` are the engine's own (positions, program versions, checksums), as its manifest has them; `service` is
     what its instance was besides the data (flavor, volume, configuration group, access rules), by names of
     `taskmanager/steps/backups.py`. `operation_id` is of the operation that holds it now, whose kind is beside it.
-    With `leftovers` objects of a failed one may lie in the store. `verified` is None until it was tried.
+    With `leftovers` objects of a failed one may lie in the store. One that is `elsewhere` was made by another
+    installation, whose archive it is: it is read here and never changed or deleted. `verified` is None until it was tried.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Backup:
     schedule_id: str | None = None
     completed_at: datetime | None = None
     leftovers: bool = False
+    elsewhere: bool = False
     verified: bool | None = None
     verified_at: datetime | None = None
     verification: Mapping[str, Any] = field(default_factory=dict)

@@ -32,6 +32,11 @@ class Backups:
             raise BackupNotFound(backup_id=backup_id)
         return _backup(row)
 
+    def is_known(self, backup_id: str) -> bool:
+        """Whether there is one, be it of another project."""
+        query = sa.select(sa.func.count()).where(backups.c.id == backup_id)
+        return self._connection.execute(query).scalar_one() > 0
+
     def find(self, backup_id: str) -> Backup | None:
         """None when it is gone."""
         try:

@@ -308,6 +308,7 @@ backups = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("completed_at", UtcDateTime),
+    Column("elsewhere", Boolean, nullable=False, default=False),
     Column("leftovers", Boolean, nullable=False, default=False),
     Column("verified", Boolean),
     Column("verified_at", UtcDateTime),

@@ -16,7 +16,7 @@ Kind = Literal["backup", "log"]
 
 @dataclass(frozen=True)
 class WrappedKey:
-    """One of them. A copy lies beside the archive in the store, unless nothing of it is there."""
+    """One of them. A copy of ours lies beside the archive in the store, unless nothing of it is there or it is another's."""
 
     kind: Kind
     id: str
@@ -61,7 +61,7 @@ class WrappedKeys:
                     row.container,
                     row.prefix,
                     row.wrapped_key,
-                    in_store=row.status != BackupStatus.FAILED,
+                    in_store=row.status != BackupStatus.FAILED and not row.elsewhere,
                 )
                 for row in self._connection.execute(free)
             ),

@@ -60,3 +60,18 @@ class BackupStore(Protocol):
 
     def locate(self, location: str) -> tuple[str, str]:
         """Container and prefix of such a location. Raises Invalid."""
+
+
+class Prefix:
+    """The objects below one prefix, as archives are written and read by: for who holds the store's credential."""
+
+    def __init__(self, store: BackupStore, container: str, prefix: str) -> None:
+        self._store = store
+        self._container = container
+        self._prefix = prefix
+
+    def put(self, name: str, content: bytes) -> None:
+        self._store.put(self._container, self._prefix + name, content)
+
+    def get(self, name: str) -> bytes:
+        return self._store.get(self._container, self._prefix + name)

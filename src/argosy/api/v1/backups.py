@@ -7,7 +7,7 @@ import uuid
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import Field, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictInt, StrictStr
 
 from argosy import catalog
 from argosy.api.call import Asked, Call, check_instance_id
@@ -15,6 +15,7 @@ from argosy.api.route import faults, resource
 from argosy.api.v1 import shapes, views
 from argosy.api.v1.bodies import Body, Name, Reference
 from argosy.api.v1.datastores import find_datastore
+from argosy.api.v1.registering import RestoreFrom, register
 from argosy.domain.backup import Backup, BackupStatus, descendants_of, newest_parent
 from argosy.domain.datastore import Datastore
 from argosy.domain.errors import BackupHasChildren, BackupNotFound, Busy, Invalid, Unsupported
@@ -30,14 +31,6 @@ _UNCAPPED = 1000  # Trove has no bound here
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # What a shell would not take literally, which Trove refuses.
 _UNSAFE = re.compile(r"[\s;&|<>`$(){}\[\]*?!#~'\"\\]")
-
-
-class RestoreFrom(Body):
-    """A backup made elsewhere: where its archive is, the version here that reads it, its size in GB."""
-
-    remote_location: Name
-    local_datastore_version_id: Name
-    size: StrictInt | StrictFloat
 
 
 class NewBackup(Body):
@@ -103,12 +96,14 @@ def create_backup(call: Asked, body: NewBackupBody) -> dict[str, Any]:
     """Begin to back an instance up, which serves meanwhile.
 
     With `parent_id`, or with `incremental` 1 on the newest backup there is, it holds what has changed since then.
+    With `restore_from` none is made: a backup that lies in the store already, made by another Argosy with the same keys,
+    is known here from then on (`RESTORED`).
     """
     call.allow("backup:create")
     asked = body.backup
     check_name(asked.name, "backup.name")
     if asked.restore_from is not None:
-        raise Unsupported("Registering a backup made elsewhere is not supported yet.")
+        return {"backup": view(call, register(call, asked.name, asked.description, asked.restore_from))}
     if asked.storage_driver not in {None, "swift", call.parts.backups.kind}:
         raise Unsupported(
             f"backup.storage_driver: backups are kept in {call.parts.backups.kind} here, {asked.storage_driver} is not "
@@ -236,7 +231,7 @@ def view(call: Call, backup: Backup) -> dict[str, Any]:
             "instance_name": backup.instance_name,
             "kind": "full" if backup.parent_id is None else "incremental",
             "data_size": None if backup.data_bytes is None else _gb(backup.data_bytes),
-            "consistent_at": backup.facts.get("consistent_at"),
+            "consistent_at": _text(backup.facts.get("consistent_at")),
             "completed": None if backup.completed_at is None else views.date(backup.completed_at),
             "error": backup.error,
             "schedule_id": backup.schedule_id,
@@ -306,3 +301,8 @@ def _gb(size: int) -> float:
     """Small ones are not nothing: two digits at least."""
     gb = size / 2**30
     return round(gb, 2) if gb >= 1 else float(f"{gb:.2g}")
+
+
+def _text(fact: Any) -> str | None:
+    """Facts are told by guests."""
+    return fact if isinstance(fact, str) else None

@@ -16,7 +16,8 @@ from argosy.domain.operations import CreateBackup
 from argosy.metadata.store import Transaction
 from argosy.rpc.messages import Archive
 from argosy.rpc.urls import VALID_S
-from argosy.storage import keys
+from argosy.storage import keys, labels
+from argosy.storage.labels import Label
 from argosy.taskmanager.parts import parts
 
 log = structlog.get_logger()
@@ -45,8 +46,10 @@ def begin(asked: CreateBackup) -> None:
             service=_service_of(tx, instance),
         )
         tx.grants.give(instance.id, backup.container, backup.prefix, "PUT", asked.operation_id)
+        backup = tx.backups.get(backup.id)
     own.backups.check(backup.container)
     own.backups.put(backup.container, backup.prefix + KEY, keys.document(wrapped))
+    _put_label(backup)
 
 
 @DBOS.step(name="backups.make_full")
@@ -54,6 +57,8 @@ def make_full(backup_id: str) -> None:
     """There was nothing to build on."""
     with parts().store.write() as tx:
         tx.backups.change(backup_id, parent_id=None)
+        backup = tx.backups.get(backup_id)
+    _put_label(backup)
 
 
 @DBOS.step(name="backups.complete")
@@ -80,7 +85,8 @@ def remove(backup_id: str) -> None:
         backup = tx.backups.find(backup_id)
     if backup is None:
         return
-    own.backups.delete(backup.container, backup.prefix)
+    if not backup.elsewhere:
+        own.backups.delete(backup.container, backup.prefix)
     with own.store.write() as tx:
         tx.backups.forget(backup_id)
         tx.events.add(
@@ -160,6 +166,13 @@ def source_of(recovery: Recovery) -> str | None:
         backup = tx.backups.get(recovery.backup_id)
         instance = tx.instances.find(backup.instance_id)
     return None if instance is None else instance.address
+
+
+def _put_label(backup: Backup) -> None:
+    """Beside the archive, so that it can be taken over where the metadata database is another's."""
+    own = parts()
+    label = Label.of(backup).sealed(own.keys.unwrap(backup.wrapped_key))
+    own.backups.put(backup.container, backup.prefix + labels.NAME, label)
 
 
 def _service_of(tx: Transaction, instance: Instance) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("updated_at", UtcDateTime(), nullable=False),
         sa.Column("completed_at", UtcDateTime(), nullable=True),
+        sa.Column("elsewhere", sa.Boolean(), nullable=False),
         sa.Column("leftovers", sa.Boolean(), nullable=False),
         sa.Column("verified", sa.Boolean(), nullable=True),
         sa.Column("verified_at", UtcDateTime(), nullable=True),
