@@ -357,6 +357,20 @@ def test_segments_follow_each_other_and_are_told_until_archived(
     assert abs(waiting[0].first_at - datetime.now(UTC)) < timedelta(minutes=2)
 
 
+def test_only_what_is_archived_is_forgotten_for_want_of_room(
+    guest: Guest, engine: MariaDbEngine, archived: Archived
+) -> None:
+    write(guest, "one")
+    archived.take()
+    write(guest, "two")
+    engine.finish_segment()
+    engine.give_room(least_free=1.1)
+    assert not (guest.host.data.parent / "binlog" / "mysql-bin.000001").exists()
+    waiting = engine.finished_segments()
+    assert [segment.name.rpartition(".")[2] for segment in waiting] == ["000002"]
+    assert waiting[0].starts == archived.segments[-1].ends
+
+
 def test_what_was_forgotten_before_it_was_archived_is_a_gap(
     guest: Guest, engine: MariaDbEngine, archived: Archived
 ) -> None:

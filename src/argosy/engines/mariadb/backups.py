@@ -182,7 +182,7 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
             program(self.host, "mariadb-backup"),
             "--no-defaults",
             "--prepare",
-            f"--use-memory={max(32, min(1024, self.host.memory_mb // 3))}M",
+            f"--use-memory={max(32, min(1024, self.host.memory_mb // 8))}M",
             f"--target-dir={data}",
             *more,
         ]

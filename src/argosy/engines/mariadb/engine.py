@@ -125,6 +125,7 @@ class MariaDbEngine(
 
     def mind_room(self) -> None:
         history.tidy(self.host)
+        self.give_room()
 
     def _start(self) -> None:
         if self.server.pid is None:

@@ -1,13 +1,14 @@
 """Archiving the binary log: each of its files is a segment, counted in bytes since the history began.
 
 What counts for a file's place is the sum of those before it, which a note beside them keeps. The server forgets
-files by itself, after a day unless its owner chose otherwise: an archive that lags more than that has a gap, which
-shows in the count, as does a RESET MASTER.
+files by itself, after a day unless its owner chose otherwise, and archived ones when the volume runs full. An archive
+that lags more than that has a gap, which shows in the count, as does a RESET MASTER.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from typing import Any
 from argosy.domain.errors import EngineError, NotFound
 from argosy.engines.backups import POSITION, ArchivesLog, Segment
 from argosy.engines.host import Host
-from argosy.engines.mariadb import configuration
+from argosy.engines.mariadb import configuration, sql
 from argosy.engines.mariadb.binlog import BinlogFile, State, Transaction
 from argosy.engines.mariadb.management import Management
 
@@ -80,6 +81,18 @@ class MariaDbLogArchive(ArchivesLog):
         with _book(self.host) as book:
             if book.note.archived_to is not None:
                 book.note = Note(book.note.files, max(book.note.archived_to, segment.ends))
+
+    def give_room(self, least_free: float = 0.1) -> None:
+        """Have the server forget what is archived when less than this part of the volume is free."""
+        volume = os.statvfs(self.host.data)
+        if volume.f_bavail >= least_free * volume.f_blocks:
+            return
+        with _book(self.host) as book:
+            archived_to, files = book.note.archived_to, book.note.files
+        needed = [one for one in files if archived_to is not None and one.ends > archived_to]
+        if needed and needed[0] != files[0]:
+            with self.management.session() as session:
+                session.run(f"PURGE BINARY LOGS TO {sql.literal(needed[0].name)}")
 
     def finish_segment(self) -> None:
         with _book(self.host) as book:
