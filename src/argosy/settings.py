@@ -10,9 +10,9 @@ import hashlib
 import os
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -76,18 +76,55 @@ class ObjectSettings(BaseModel):
     max_gb_per_project: float | None = Field(default=10, gt=0)
 
 
+class S3Settings(BaseModel):
+    """A bucket; without `endpoint` it is Amazon's, without `access_key` boto3 looks where it usually does."""
+
+    bucket: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: str | None = None
+    secret_key_file: Path | None = None
+
+
+class SwiftSettings(BaseModel):
+    """An account: by a cloud of a clouds.yaml (Keystone), or by `auth_url`, `user` and password (v1 auth)."""
+
+    cloud: str | None = None
+    clouds_file: Path | None = None
+    auth_url: str | None = None
+    user: str | None = None
+    password_file: Path | None = None
+
+
 class BackupSettings(BaseModel):
-    """Where backups are kept: unset, `backups` in the home. `limit_mb_s` bounds what one backup reads, in MiB.
+    """Where backups are kept: `store` says in what, `directory` unset is `backups` in the home.
+
+    `limit_mb_s` bounds what one backup reads, in MiB.
 
     What is not archived of a log is at most `archive_log_every_s` old.
     A guest waits `patience_s` for a store that is away before its backup or restore fails.
     """
 
+    store: Literal["directory", "s3", "swift"] = "directory"
     directory: Path | None = None
+    s3: S3Settings = S3Settings()
+    swift: SwiftSettings = SwiftSettings()
     container: str = "database_backups"
     limit_mb_s: float | None = Field(default=None, gt=0)
     archive_log_every_s: float = Field(default=60, ge=1)
     patience_s: float = Field(default=600, gt=0)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.store == "s3" and not self.s3.bucket:
+            raise ValueError("backups.s3.bucket must be given when backups.store is s3")
+        by_keystone = self.swift.cloud is not None and self.swift.clouds_file is not None
+        by_name = self.swift.auth_url is not None and self.swift.user is not None
+        if self.store == "swift" and not (by_keystone or by_name):
+            raise ValueError(
+                "backups.swift must have cloud and clouds_file, or auth_url, user and password_file"
+            )
+        return self
 
 
 class LocalSettings(BaseModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ from argosy import catalog
 from argosy.domain.datastore import Version
 from argosy.domain.instance import Flavor
 from argosy.domain.versions import Offer
-from argosy.files import write_file, write_once
+from argosy.files import write_file
 from argosy.metadata.accounts import Accounts
 from argosy.metadata.migrations import migrate
 from argosy.metadata.sealing import Seal
@@ -48,6 +47,7 @@ class ControlPlane:
         write_file(home / "database-ca.crt", self.database.certificate, 0o644)
         host, _ = settings.conductor_listen
         self.streams: Any = None
+        self._backups: Any = None
         self._own = self._identity(peers.CONTROL_PLANE, addresses=[host])
         self.guests = Guests(client_context(*self._own))
 
@@ -161,17 +161,12 @@ class ControlPlane:
         return DirectoryStore(objects.directory or self.settings.home / "objects", most_bytes=most)
 
     def backups(self) -> Any:
-        """Where backups are kept."""
-        from argosy.storage.backup_directory import DirectoryBackups
-        from argosy.storage.directory import DirectoryStore
+        """Where backups are kept; one for all parts of this process."""
+        if self._backups is None:
+            from argosy.processes.backup_stores import backup_store
 
-        host, port = self.settings.conductor_listen
-        place = self.settings.backups.directory or self.settings.home / "backups"
-        signing = self._secrets / "backup-urls.key"
-        write_once(signing, secrets.token_hex(32), 0o600)
-        return DirectoryBackups(
-            DirectoryStore(place), f"https://{host}:{port}", bytes.fromhex(signing.read_text())
-        )
+            self._backups = backup_store(self.settings, self._secrets)
+        return self._backups
 
     def keys(self) -> Any:
         from argosy.storage.keys import KeyRing
@@ -188,6 +183,8 @@ class ControlPlane:
 
     def close(self) -> None:
         self.guests.close()
+        if self._backups is not None:
+            self._backups.close()
         self.store.close()
 
     def _identity(self, name: str, *, addresses: list[str]) -> tuple[Path, Path, Path]:

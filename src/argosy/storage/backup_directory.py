@@ -131,6 +131,9 @@ class DirectoryBackups(BackupStore):
             )
         return unquote(found[1]), unquote(found[2])
 
+    def close(self) -> None:
+        """Nothing is kept."""
+
     def _signature(self, method: str, container: str, prefix: str, expires: str) -> str:
         text = "\n".join(quote(part, safe="") for part in (method, container, prefix, expires))
         return hmac.digest(self._key, text.encode(), "sha256").hex()

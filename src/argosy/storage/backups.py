@@ -61,6 +61,9 @@ class BackupStore(Protocol):
     def locate(self, location: str) -> tuple[str, str]:
         """Container and prefix of such a location. Raises Invalid."""
 
+    def close(self) -> None:
+        """Connections that were kept are ended."""
+
 
 class Prefix:
     """The objects below one prefix, as archives are written and read by: for who holds the store's credential."""

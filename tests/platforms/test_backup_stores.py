@@ -1,0 +1,187 @@
+"""What every store of backups promises: the directory through the conductor, S3 on moto's server, Swift on Swift."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from moto.server import ThreadedMotoServer
+
+from argosy.conductor import objects as conductor
+from argosy.domain.errors import Forbidden, Invalid, Unavailable
+from argosy.storage.backup_directory import DirectoryBackups
+from argosy.storage.backup_s3 import S3Backups
+from argosy.storage.backup_swift import SwiftBackups, by_name
+from argosy.storage.backups import BackupStore
+from argosy.storage.base import ContainerNotFound, ObjectNotFound
+from argosy.storage.directory import DirectoryStore
+from tests.support.swift import PASSWORD, USER, running_swift
+
+Ask = Callable[[str, str, bytes | None], tuple[int, bytes]]
+MINE, OTHERS = "i1/b1/", "i1/b2/"
+SOON = timedelta(minutes=5)
+
+
+def _over_http(method: str, url: str, content: bytes | None) -> tuple[int, bytes]:
+    answer = httpx.request(method, url, content=content, timeout=60, trust_env=False)
+    return answer.status_code, answer.content
+
+
+@contextmanager
+def _directory(tmp_path: Path) -> Iterator[tuple[BackupStore, Ask]]:
+    store = DirectoryBackups(DirectoryStore(tmp_path / "backups"), "https://conductor", b"k" * 32)
+    app = FastAPI()
+    conductor._serve(app, store)
+
+    async def asked(method: str, url: str, content: bytes | None) -> tuple[int, bytes]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            answer = await client.request(method, url, content=content)
+            return answer.status_code, answer.content
+
+    yield store, lambda method, url, content: asyncio.run(asked(method, url, content))
+
+
+@contextmanager
+def _s3(_tmp_path: Path) -> Iterator[tuple[BackupStore, Ask]]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        store = S3Backups(
+            bucket="vault", endpoint=f"http://{host}:{port}", access_key="test", secret_key="testing"
+        )
+        with pytest.raises(ContainerNotFound):
+            store.check("c")
+        store._s3.create_bucket(Bucket="vault")
+        yield store, _over_http
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _swift(_tmp_path: Path) -> Iterator[tuple[BackupStore, Ask]]:
+    with running_swift() as url:
+        yield SwiftBackups(by_name(url, USER, PASSWORD), "signing"), _over_http
+
+
+@pytest.fixture(scope="module", params=[_directory, _s3, _swift], ids=["directory", "s3", "swift"])
+def kept(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[BackupStore, Ask]]:
+    with request.param(tmp_path_factory.mktemp("stores")) as found:
+        found[0].check("c")
+        yield found
+        found[0].close()
+
+
+def test_what_is_put_is_got_listed_and_deleted(kept: tuple[BackupStore, Ask]) -> None:
+    store, _ = kept
+    store.check("c")
+    names = [f"{MINE}chunk-{number:08}" for number in range(3)]
+    for name in names:
+        store.put("c", name, name.encode())
+    store.put("c", f"{OTHERS}x", b"other")
+    assert store.get("c", names[1]) == names[1].encode()
+    assert b"".join(store.read("c", names[0])) == names[0].encode()
+    assert [(held.name, held.size) for held in store.objects("c", MINE)] == [
+        (name, len(name)) for name in names
+    ]
+    assert list(store.objects("nowhere", MINE)) == []
+    store.put("c", names[1], b"again")
+    assert store.get("c", names[1]) == b"again"
+    store.delete("c", MINE)
+    store.delete("c", MINE)
+    assert list(store.objects("c", MINE)) == []
+    assert [held.name for held in store.objects("c", "i1/")] == [f"{OTHERS}x"]
+    with pytest.raises(ObjectNotFound):
+        store.get("c", names[0])
+    with pytest.raises(ObjectNotFound):
+        list(store.read("c", names[0]))
+    with pytest.raises(Invalid):
+        store.delete("c", "")
+    store.delete("c", OTHERS)
+
+
+def test_large_objects_arrive_whole(kept: tuple[BackupStore, Ask]) -> None:
+    """Large enough for S3 to be given it in parts."""
+    store, _ = kept
+    content = b"0123456789abcdef" * (20 * 2**16)
+    store.put("c", f"{MINE}large", content)
+    whole = hashlib.sha256()
+    for part in store.read("c", f"{MINE}large"):
+        whole.update(part)
+    assert whole.digest() == hashlib.sha256(content).digest()
+    store.delete("c", MINE)
+
+
+def test_a_url_does_what_it_is_signed_for_and_nothing_else(kept: tuple[BackupStore, Ask]) -> None:
+    store, ask = kept
+    until = datetime.now(UTC) + SOON
+    name = f"{MINE}chunk-00000000"
+    put = store.sign("PUT", "c", name, prefix=MINE, until=until)
+    get = store.sign("GET", "c", name, prefix=MINE, until=until)
+    assert ask("GET", get, None)[0] == 404
+    assert ask("PUT", put, b"content")[0] in {200, 201}
+    assert store.get("c", name) == b"content"
+    assert ask("GET", get, None) == (200, b"content")
+    if store.kind != "s3":
+        # moto lets everything in; a real S3 refuses what was not signed.
+        store.put("c", f"{OTHERS}secret", b"secret")
+        for method, url in (
+            ("PUT", get),
+            ("DELETE", put),
+            ("GET", get.replace(MINE + "chunk-00000000", OTHERS + "secret")),
+            ("GET", get.replace("/c/", "/d/")),
+            ("GET", store.sign("GET", "c", name, prefix=MINE, until=datetime.now(UTC) - SOON)),
+            ("GET", get[:-3] + "abc"),
+            ("GET", get.split("?")[0]),
+        ):
+            assert ask(method, url, b"mine now")[0] in {401, 403, 405}, url
+        assert store.get("c", name) == b"content"
+        # Below its prefix a URL of these stores is good for any name.
+        assert ask("GET", get.replace("chunk-00000000", "chunk-00000001"), None)[0] == 404
+    with pytest.raises(Forbidden):
+        store.sign("GET", "c", f"{OTHERS}secret", prefix=MINE, until=until)
+    store.delete("c", "i1/")
+
+
+def test_names_with_odd_characters(kept: tuple[BackupStore, Ask]) -> None:
+    store, ask = kept
+    store.check("my vault")
+    name = f"{MINE}log/0001 ä%2F+?.wal"
+    until = datetime.now(UTC) + SOON
+    url = store.sign("PUT", "my vault", name, prefix=MINE, until=until)
+    assert ask("PUT", url, b"odd")[0] in {200, 201}
+    assert [held.name for held in store.objects("my vault", MINE)] == [name]
+    assert ask("GET", store.sign("GET", "my vault", name, prefix=MINE, until=until), None) == (200, b"odd")
+    store.delete("my vault", MINE)
+
+
+def test_a_location_leads_back(kept: tuple[BackupStore, Ask]) -> None:
+    store, _ = kept
+    assert store.locate(store.location("my vault", MINE)) == ("my vault", MINE)
+    for other in ("", "file:///etc/passwd", "s3://other/c/i/b/", "http://elsewhere/v1/AUTH_x/c/i/b/"):
+        with pytest.raises(Invalid, match="remote_location"):
+            store.locate(other)
+
+
+@pytest.mark.parametrize("kind", ["s3", "swift"])
+def test_a_store_that_is_away_is_unavailable(kind: str) -> None:
+    nowhere = "http://127.0.0.1:9"
+    store: BackupStore = (
+        S3Backups(bucket="b", endpoint=nowhere, access_key="a", secret_key="s")
+        if kind == "s3"
+        else SwiftBackups(by_name(f"{nowhere}/auth/v1.0", "u", "p"), "key")
+    )
+    with closing(store):
+        with pytest.raises(Unavailable, match="does not answer"):
+            store.check("c")
+        with pytest.raises(Unavailable):
+            store.put("c", "n", b"")
