@@ -11,11 +11,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from moto.server import ThreadedMotoServer
+from starlette.types import Receive, Scope, Send
 
-from argosy.conductor import objects as conductor
+from argosy.conductor.app import application
 from argosy.domain.errors import Forbidden, Invalid, Unavailable
+from argosy.metadata import migrations
+from argosy.metadata.store import Store
+from argosy.rpc.server import PEER
 from argosy.storage.backup_directory import DirectoryBackups
 from argosy.storage.backup_s3 import S3Backups
 from argosy.storage.backup_swift import SwiftBackups, by_name
@@ -37,8 +40,17 @@ def _over_http(method: str, url: str, content: bytes | None) -> tuple[int, bytes
 @contextmanager
 def _directory(tmp_path: Path) -> Iterator[tuple[BackupStore, Ask]]:
     store = DirectoryBackups(DirectoryStore(tmp_path / "backups"), "https://conductor", b"k" * 32)
-    app = FastAPI()
-    conductor._serve(app, store)
+    metadata = Store(f"sqlite:///{tmp_path / 'argosy.db'}")
+    migrations.migrate(metadata.engine, metadata.url)
+    with metadata.write() as tx:
+        for container in ("c", "my vault"):
+            for method in ("PUT", "GET"):
+                tx.grants.give("i", container, MINE, method, None)
+    whole = application(metadata, store)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("extensions", {})[PEER] = "guest:i"
+        await whole(scope, receive, send)
 
     async def asked(method: str, url: str, content: bytes | None) -> tuple[int, bytes]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
@@ -46,6 +58,7 @@ def _directory(tmp_path: Path) -> Iterator[tuple[BackupStore, Ask]]:
             return answer.status_code, answer.content
 
     yield store, lambda method, url, content: asyncio.run(asked(method, url, content))
+    metadata.close()
 
 
 @contextmanager
@@ -107,6 +120,7 @@ def test_what_is_put_is_got_listed_and_deleted(kept: tuple[BackupStore, Ask]) ->
     with pytest.raises(Invalid):
         store.delete("c", "")
     store.delete("c", OTHERS)
+    store.tidy()
 
 
 def test_large_objects_arrive_whole(kept: tuple[BackupStore, Ask]) -> None:

@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -27,6 +27,7 @@ _ABSENT = {"NoSuchKey", "NotFound", "404"}
 _REFUSED = {"AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 _FULL = {"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "507"}
 _PART = 1024 * 1024
+_ABANDONED = timedelta(days=1)
 _AT_ONCE = 1000  # objects deleted by one request; S3 takes no more
 
 
@@ -55,6 +56,9 @@ class S3Backups(BackupStore):
                 signature_version="s3v4",
                 connect_timeout=10,
                 read_timeout=60,
+                # What came with boto3 1.36 and other stores do not know.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
                 retries={"max_attempts": 4, "mode": "standard"},
                 s3={"addressing_style": "path" if endpoint else "auto"},
             ),
@@ -109,6 +113,17 @@ class S3Backups(BackupStore):
             if answer.get("Errors"):
                 first = answer["Errors"][0]
                 raise Failed(f"The store does not delete {first.get('Key')}: {first.get('Message')}.")
+
+    def tidy(self) -> None:
+        """Of uploads in parts the bucket keeps what came until they are ended."""
+        before = datetime.now(UTC) - _ABANDONED
+        with _told():
+            for page in self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket):
+                for one in page.get("Uploads", ()):
+                    if one["Initiated"] < before:
+                        self._s3.abort_multipart_upload(
+                            Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"]
+                        )
 
     def location(self, container: str, prefix: str) -> str:
         return f"s3://{self._bucket}/{quote(container)}/{quote(prefix)}"

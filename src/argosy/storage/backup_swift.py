@@ -100,6 +100,9 @@ class SwiftBackups(BackupStore):
             except ObjectNotFound:
                 continue
 
+    def tidy(self) -> None:
+        """Swift does so by itself."""
+
     def location(self, container: str, prefix: str) -> str:
         account, _ = self._account()
         return f"{account}/{quote(container, safe='')}/{quote(prefix)}"
