@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from argosy.domain.operations import VerifyBackup
+from argosy.taskmanager.steps import verification
 from tests.chaos.walk import CrashWalk
 from tests.support.backups import Shop, back_up, delete_backup, made
 from tests.support.server import Client, Server, running, wait_until
@@ -138,4 +141,38 @@ def test_a_task_manager_killed_around_any_step_of_a_create_from_a_backup(site: S
         site.client.delete(f"/instances/{instance_id}")
     for instance_id in created:
         site.argosy.wait_until_gone(site.client, instance_id)
+    delete_backup(site.client, backup["id"])
+
+
+@pytest.mark.timeout(900)
+def test_a_task_manager_killed_around_any_step_of_a_verification(site: Site) -> None:
+    backup = back_up(site.client, site.id)
+
+    def begin() -> None:
+        assert site.client.post(f"/backups/{backup['id']}/verify").status_code == 202
+
+    walk_over(site, "backup.verify", begin, 18 if LONG else 2, 1 if LONG else 14)
+    (proved,) = site.backups()
+    assert proved["argosy"]["verified"] is True
+    wait_until("no server is left of it", lambda: site.argosy.leftovers(among=[site.id]) == [])
+    with closing(sqlite3.connect(site.argosy.home / "argosy.db")) as database:
+        assert database.execute("SELECT * FROM instances WHERE project_id = 'argosy'").fetchall() == []
+    delete_backup(site.client, backup["id"])
+
+
+@pytest.mark.timeout(900)
+def test_the_agent_killed_while_a_backup_is_tried_is_booted_again_and_finishes(site: Site) -> None:
+    backup = back_up(site.client, site.id)
+    operation_id = site.client.post(f"/backups/{backup['id']}/verify").json()["verification"]["operation_id"]
+    stand_in = verification.stand_in_of(VerifyBackup(operation_id, backup["id"]))
+
+    def shown() -> dict[str, Any]:
+        operation: dict[str, Any] = site.client.get(f"/operations/{operation_id}").json()["operation"]
+        return operation
+
+    agent = wait_until("its agent runs", lambda: shown()["step"] >= 3 and site.argosy.agent_pid(stand_in))
+    os.kill(agent, signal.SIGKILL)
+    wait_until("it ends", lambda: shown()["ended"], 120)
+    assert shown()["state"] == "succeeded", shown()["error"]
+    assert site.argosy.leftovers(among=[site.id]) == []
     delete_backup(site.client, backup["id"])
