@@ -81,8 +81,15 @@ def known(client: Client, instances: list[str], group: str) -> dict[str, list[An
         "marker": ["1", instances[0]],
         "limit": [1, 3, 1000],
         "kind": ["instance.create"],
+        "schedule_id": [_schedule(client, instances[0])],
         "deleted": ["true", "false"],
     }
+
+
+def _schedule(client: Client, instance_id: str) -> str:
+    """One that is off: the instance is to be free for what is sent."""
+    asked = {"backup_schedule": {"instance_id": instance_id, "enabled": False}}
+    return str(client.post("/backup_schedules", json=asked).json()["backup_schedule"]["id"])
 
 
 _VALUES = {"configuration": {"values": {"work_mem": "6MB", "DateStyle": "nonsense"}}}

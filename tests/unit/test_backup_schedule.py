@@ -160,6 +160,19 @@ def test_nothing_is_built_on_what_failed_lost_its_parent_or_is_of_another_versio
     assert parent_for(7, [full, first, second], ("postgresql", "18")) is None
 
 
+def test_what_was_found_to_be_no_good_is_neither_built_on_nor_counted() -> None:
+    full, first, second = series(3, 7)
+    refuted = replace(second, verified=False, verified_at=NOW)
+    assert parent_for(7, [full, first, refuted], ("postgresql", "17")) is None
+    assert parent_for(7, [replace(full, verified=False), first, second], ("postgresql", "17")) is None
+    made = series(3, 1)
+    bad = [made[0], made[1], replace(made[2], verified=False)]
+    assert expired(schedule(keep_last=1), bad, NOW) == [made[0]]
+    weekly = schedule(verify_every_days=7)
+    assert to_verify(weekly, bad, NOW) is None
+    assert to_verify(weekly, [*bad, (newer := backup(NOW + DAY))], NOW) == newer
+
+
 def test_with_neither_rule_all_are_kept_and_with_both_either_keeps() -> None:
     made = series(10, 1)
     assert expired(schedule(), made, NOW) == []
@@ -209,6 +222,7 @@ def histories(draw: st.DrawFn) -> list[Backup]:
                 status=draw(st.sampled_from(list(BackupStatus))),
                 schedule_id=draw(st.sampled_from(["s", "s", "t", None])),
                 operation_id=draw(st.sampled_from([None, None, None, "held"])),
+                verified=draw(st.sampled_from([None, None, True, False])),
             )
         )
     return made
@@ -231,9 +245,9 @@ def test_retention_never_breaks_a_chain(
     # Children before their parents, so that a deletion that ends half way breaks none either.
     for number, one in enumerate(gone):
         assert one.parent_id not in {earlier.id for earlier in gone[:number]}
-    usable = [one for one in made if one.schedule_id == "s" and one.is_usable]
-    if usable:
-        assert max(usable, key=lambda one: one.created_at).created_at in {one.created_at for one in left}
+    good = [one for one in made if one.schedule_id == "s" and one.is_good]
+    if good:
+        assert max(good, key=lambda one: one.created_at).created_at in {one.created_at for one in left}
     if keep_last is None and keep_days is None:
         assert not any(one.is_usable for one in gone)
 

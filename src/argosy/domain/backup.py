@@ -79,6 +79,11 @@ class Backup:
     def is_usable(self) -> bool:
         return self.status in USABLE
 
+    @property
+    def is_good(self) -> bool:
+        """Usable, as far as is known: no restore of it was tried in vain."""
+        return self.is_usable and self.verified is not False
+
     def check_usable(self) -> None:
         """Raises BackupIncomplete unless it can be restored, or built on."""
         if not self.is_usable:
@@ -145,9 +150,13 @@ def check_fits(chain: Sequence[Backup], volume_gb: int) -> None:
 
 
 def newest_parent(backups: Sequence[Backup], version: str) -> Backup | None:
-    """What an increment is made on when no parent was named: the newest backup of that version that is whole."""
+    """What an increment is made on when no parent was named: the newest backup of that version that is whole.
+
+    None also when that one was found to be no good, as what it builds on may be the reason.
+    """
     usable = [one for one in backups if one.status is BackupStatus.COMPLETED and one.version == version]
-    return max(usable, key=lambda one: one.created_at, default=None)
+    newest = max(usable, key=lambda one: one.created_at, default=None)
+    return newest if newest is not None and newest.is_good else None
 
 
 def chain_of(backup: Backup, by_id: Mapping[str, Backup]) -> list[Backup]:

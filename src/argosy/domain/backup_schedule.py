@@ -112,8 +112,8 @@ def next_attempt(cron: str, failures: int, now: datetime) -> datetime:
 def parent_for(full_every: int, backups: Sequence[Backup], version: tuple[str, str]) -> Backup | None:
     """What a schedule's next backup is built on, of all it made; None for a full one.
 
-    The newest that can be restored, unless that ends a chain which is long enough, lacks a parent, or is of another
-    datastore or version than the instance has by now.
+    The newest that is whole, unless that ends a chain which is long enough, lacks a parent or was found to be no good,
+    or is of another datastore or version than the instance has by now.
     """
     by_id = {one.id: one for one in backups}
     usable = [one for one in backups if one.status is BackupStatus.COMPLETED]
@@ -123,23 +123,27 @@ def parent_for(full_every: int, backups: Sequence[Backup], version: tuple[str, s
     length, one = 1, newest
     while one.parent_id is not None:
         parent = by_id.get(one.parent_id)
-        if parent is None or not parent.is_usable:
+        if parent is None or not parent.is_good:
             return None
         length, one = length + 1, parent
     same = (newest.datastore, newest.version) == version
-    return newest if same and length < full_every else None
+    return newest if same and newest.is_good and length < full_every else None
 
 
 def expired(schedule: BackupSchedule, backups: Sequence[Backup], now: datetime) -> list[Backup]:
     """Which of a schedule's backups may go, children before their parents. `backups` are all of its instance.
 
-    The newest that can be restored always stays, also when it is older than all that is to be kept, because the
-    newer ones failed; and so does every backup that another one needs, whoever made that, and what an operation holds.
+    The newest good one always stays, also when it is older than all that is to be kept, because the newer ones failed or
+    were found to be no good; and so does every backup that another one needs, whoever made that, and what an
+    operation holds.
     """
     mine = [one for one in backups if one.schedule_id == schedule.id]
-    usable = sorted((one for one in mine if one.is_usable), key=lambda one: one.created_at, reverse=True)
-    going = {one.id for one in usable if not _is_kept(schedule, usable.index(one), one, now)}
-    going |= {one.id for one in mine if _is_old_failure(one, now)}
+    good = [one.created_at for one in mine if one.is_good]
+    going = set()
+    for one in mine:
+        newer = sum(at > one.created_at for at in good)
+        if _is_old_failure(one, now) or (one.is_usable and not _is_kept(schedule, newer, one, now)):
+            going.add(one.id)
     by_id = {one.id: one for one in backups}
     for one in backups:
         if one.id not in going or one.operation_id is not None:
@@ -154,10 +158,12 @@ def to_verify(schedule: BackupSchedule, backups: Sequence[Backup], now: datetime
     mine = [one for one in backups if one.schedule_id == schedule.id and one.is_usable]
     if not mine:
         return None
-    proved = [one.verified_at for one in mine if one.verified_at is not None]
+    proved = [one.verified_at for one in mine if one.verified and one.verified_at is not None]
     if proved and now - max(proved) < timedelta(days=schedule.verify_every_days):
         return None
     newest = max(mine, key=lambda one: one.created_at)
+    if not newest.is_good:
+        return None  # that is known; the next one is tried
     tried = newest.verification.get("tried_at")
     if tried is not None and now - datetime.fromisoformat(tried) < VERIFY_AGAIN:
         return None
@@ -201,7 +207,7 @@ def _invalid(what: str, asked: str, reason: str) -> Invalid:
 
 
 def _is_kept(schedule: BackupSchedule, newer: int, one: Backup, now: datetime) -> bool:
-    """`newer` is how many that can be restored are newer."""
+    """`newer` is how many good ones are newer."""
     if newer == 0 or (schedule.keep_last is None and schedule.keep_days is None):
         return True
     counted = schedule.keep_last is not None and newer < schedule.keep_last
