@@ -8,6 +8,7 @@ writes nothing: its numbers are of too few rounds.
   the same template and starts the same server by hand (`by_hand.py`).
 - `api`: requests per second of `show` and `list`, against the barest FastAPI + SQLAlchemy application that
   answers the same (`bare.py`).
+- `backup`: backups and restores of 1 GB, against the engine's own tool piped to `zstd -T0`, and what they cost a client.
 - `memory`: what the control plane's processes and the agents hold when nothing happens.
 
 Nothing is pinned to a processor: servers, rivals and the programs that load them share the machine as they

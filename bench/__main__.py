@@ -1,4 +1,4 @@
-"""`python -m bench [create] [api] [memory] [parameters] [downtime] [--quick]`."""
+"""`python -m bench [create] [api] [memory] [parameters] [downtime] [backup] [--quick]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from bench import api, create, downtime, memory, parameters, report
+from bench import api, backup, create, downtime, memory, parameters, report
 
 BENCHMARKS = {
     "create": create.measure,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "memory": memory.measure,
     "parameters": parameters.measure,
     "downtime": downtime.measure,
+    "backup": backup.measure,
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
-SECTIONS = ("Create", "API", "Memory", "Parameters", "Downtime")
+SECTIONS = ("Create", "API", "Memory", "Parameters", "Downtime", "Backup")
 _LIBRARIES = (
     "fastapi",
     "starlette",
