@@ -8,10 +8,12 @@ import json
 import os
 import select
 import signal
+import time
 from pathlib import Path
 from typing import IO, Any
 
 PARTS = ("api", "conductor", "taskmanager")
+_TRIES, _PAUSE_S = 25, 0.02
 
 
 class Running(Exception):
@@ -32,10 +34,8 @@ class Hold:
         self._files: list[IO[str]] = []
         for part in parts:
             file = (directory / f"{part}.lock").open("a+")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Running(part, int(_said(file).get("pid", 0))) from None
+            if not _locked(file):
+                raise Running(part, int(_said(file).get("pid", 0)))
             self._files.append(file)
         self.say({})
 
@@ -46,6 +46,18 @@ class Hold:
             file.truncate()
             json.dump({"pid": os.getpid(), **facts}, file)
             file.flush()
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file. Who only looks (`facts`) holds it for a moment too, and is waited for."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_S)
+        else:
+            return True
+    return False
 
 
 def facts(home: Path, part: str) -> dict[str, Any] | None:
