@@ -153,10 +153,20 @@ class ArchivesLog(Protocol):
 
 @runtime_checkable
 class Dumps(Protocol):
-    """Can write databases as logical dumps that other servers read, and read such dumps."""
+    """Can write databases as logical dumps that other servers read, and read such dumps.
+
+    Users, and what they may do, are not in a dump: whoever loads one owns what is in it.
+    """
 
     def dump(self, write: Write, database: str | None, table: str | None) -> None:
-        """Raises DatabaseNotFound, NotFound, and Invalid for what cannot be dumped apart."""
+        """Without a database, of the only one there is.
 
-    def load_dump(self, parts: Iterator[bytes], database: str | None) -> None:
-        """Into a database that is there. Raises Invalid with the program's words when it is no dump it understands."""
+        Raises DatabaseNotFound, NotFound, and Invalid for what cannot be dumped apart.
+        """
+
+    def load_dump(self, parts: Iterator[bytes], database: str | None) -> list[str]:
+        """Into a database that is there; returns sentences on what was left out.
+
+        Whatever is in the dump is done with the rights of those who may use that database, and no others.
+        Raises Invalid with the program's words when it is no dump it understands, or does not fit.
+        """

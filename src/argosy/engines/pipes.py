@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
+from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
@@ -53,14 +54,30 @@ def feed(host: Host, argv: Sequence[str | Path], parts: Iterable[bytes], *, mark
     Raises what `parts` raises, else EngineError with the end of the program's error output, or OutOfSpace.
     """
     with _running(host, argv, mark, None, stdin=subprocess.PIPE) as child:
-        entry = _end_of(child.stdin)
-        # A program that takes no more says why in its error output.
-        with contextlib.suppress(BrokenPipeError):
-            for part in parts:
-                rest = memoryview(part)
-                while rest:
-                    rest = rest[entry.write(rest) :]
-            entry.close()
+        _fill(_end_of(child.stdin), parts)
+
+
+def look(
+    host: Host, argv: Sequence[str | Path], parts: Iterator[bytes], *, mark: Mapping[str, str], most: int
+) -> tuple[str, Iterator[bytes]]:
+    """What a program prints that reads the beginning of a stream and ends; and the whole stream, from its beginning.
+
+    Raises as `feed` does, and EngineError when it reads on after `most` bytes.
+    """
+    kept: list[bytes] = []
+    told: list[bytes] = []
+    with _running(host, argv, mark, None, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        entry, output = _end_of(child.stdin), _end_of(child.stdout)
+        reader = threading.Thread(target=lambda: told.extend(iter(lambda: output.read(PART_BYTES), b"")))
+        reader.start()
+        try:
+            _fill(entry, _keeping(parts, kept, most))
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            reader.join()
+    return b"".join(told).decode(errors="replace"), chain(kept, parts)
 
 
 def end(host: Host, mark: Mapping[str, str], *, within_s: float = 10) -> None:
@@ -74,6 +91,26 @@ def end(host: Host, mark: Mapping[str, str], *, within_s: float = 10) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
+
+
+def _fill(entry: IO[bytes], parts: Iterable[bytes]) -> None:
+    # A program that takes no more says why in its error output.
+    with contextlib.suppress(BrokenPipeError):
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[entry.write(rest) :]
+        entry.close()
+
+
+def _keeping(parts: Iterable[bytes], kept: list[bytes], most: int) -> Iterator[bytes]:
+    size = 0
+    for part in parts:
+        kept.append(part)
+        size += len(part)
+        if size > most:
+            raise EngineError(f"What is looked for is not in the first {most} bytes.")
+        yield part
 
 
 @contextmanager

@@ -110,6 +110,8 @@ def defaults(memory_mb: int, vcpus: int) -> dict[str, str]:
         "max_connect_errors": "4294967295",
         "key_buffer_size": "1M",
         "performance_schema": "OFF",
+        # Else only administrators could make triggers and functions; the log has rows, so none can be unsafe for it.
+        "log_bin_trust_function_creators": "ON",
         "innodb_buffer_pool_dump_at_shutdown": "OFF",
         "innodb_buffer_pool_load_at_startup": "OFF",
         # The temporary file grows by one step at every start, by 64 MB if not told otherwise.

@@ -54,6 +54,7 @@ class MariaDbDatabases(Databases):
             access.forget(session, name)
             sessions.end(session, lambda running: name in running.databases)
             session.run(f"DROP DATABASE IF EXISTS {sql.identifier(name)}")
+            session.run(f"DROP USER IF EXISTS {sql.account(sql.owner_of(name))}")
 
 
 def names(session: Session) -> list[str]:

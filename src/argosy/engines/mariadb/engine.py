@@ -25,6 +25,7 @@ from argosy.engines.mariadb.backups import MariaDbBackUps
 from argosy.engines.mariadb.carrying import MariaDbAccounts
 from argosy.engines.mariadb.checks import MariaDbChecks
 from argosy.engines.mariadb.databases import MariaDbDatabases
+from argosy.engines.mariadb.dumps import MariaDbDumps
 from argosy.engines.mariadb.guard import MariaDbGuard
 from argosy.engines.mariadb.log_archive import MariaDbLogArchive
 from argosy.engines.mariadb.logs import MariaDbLogs
@@ -44,6 +45,7 @@ _LEAST_FREE_BYTES = 2**20
 
 
 class MariaDbEngine(
+    MariaDbDumps,
     MariaDbDatabases,
     MariaDbUsers,
     MariaDbAccess,

@@ -25,10 +25,18 @@ def client_options(host: Host, management: Management, directory: str = "client"
     """
     with management.session() as session:
         session.run("SELECT 1")
+    with options_of(host, ADMIN, management.password(), directory) as file:
+        yield file
+
+
+@contextmanager
+def options_of(host: Host, user: str, password: str, directory: str) -> Iterator[Path]:
+    """The same, for a program that connects as somebody else."""
     place = staging.make_directory(host, host.run / directory)
+    name = user.replace("\\", r"\\").replace('"', r"\"")
     options = {
-        "user": ADMIN,
-        "password": management.password(),
+        "user": f'"{name}"',
+        "password": password,
         "socket": str(configuration.socket(host)),
         # A Unix socket needs none, and 11.8's programs insist on it otherwise.
         "ssl": "0",

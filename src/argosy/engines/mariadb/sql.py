@@ -15,6 +15,8 @@ from argosy.domain.errors import Invalid
 # The server's own, and ours. The catalog tells users the same before a request gets here.
 RESERVED_DATABASES = frozenset({"mysql", "information_schema", "performance_schema", "sys"})
 RESERVED_USERS = frozenset({"root", "os_admin", "os_repl", "mariadb.sys", "mysql", "public"})
+# Before a database's name: the account that owns what was loaded into it, see `dumps.py`.
+OWNER_PREFIX = "os_db_"
 
 # mysql.db.Db has as many characters. 11.8 cuts a longer pattern there without a word, 10.11 refuses it.
 _PATTERN_LENGTH = 64
@@ -72,7 +74,12 @@ def check_user(user: UserId) -> None:
 
 
 def is_reserved_user(name: str) -> bool:
-    return name.lower() in RESERVED_USERS
+    return name.lower() in RESERVED_USERS or name.lower().startswith(OWNER_PREFIX)
+
+
+def owner_of(database: str) -> UserId:
+    """The account of what was loaded into a database. No user is at `localhost`, which is the agent's."""
+    return UserId(f"{OWNER_PREFIX}{database}", "localhost")
 
 
 def is_reserved_database(name: str) -> bool:

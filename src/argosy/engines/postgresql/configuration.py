@@ -29,6 +29,8 @@ PINNED = frozenset(
     {"max_connections", "shared_buffers", "wal_level", "max_wal_senders", "max_replication_slots"}
 )
 
+_LOADERS = "local all all scram-sha-256"
+
 
 def layers(host: Host, programs: Programs) -> Layers:
     """As they are chosen now."""
@@ -204,8 +206,15 @@ def write_access_rules(host: Host) -> None:
     host.write_file(host.etc / "pg_hba.conf", _access_rules(host), mode=0o644, as_agent=True)
 
 
+def lets_loaders_in(host: Host) -> bool:
+    """Whether the rules are of a release that lets them."""
+    return _LOADERS in (host.etc / "pg_hba.conf").read_text().splitlines()
+
+
 def _access_rules(host: Host) -> str:
-    """The administrator comes by the Unix socket alone and proves to be the agent; users come by TCP alone.
+    """The administrator comes by the Unix socket alone and proves to be the agent; users come by TCP.
+
+    The directory of the socket is shut to them. Programs that load a dump for them come by it with a password.
 
     Unless their owner requires it TLS is what clients get by default, not what they must use: `prefer` is
     libpq's own default.
@@ -217,6 +226,7 @@ def _access_rules(host: Host) -> str:
     return (
         f"local all {ADMIN} peer map=agent\n"
         f"local replication {ADMIN} peer map=agent\n"
+        f"{_LOADERS}\n"
         f"host all {ADMIN} {everywhere} reject\n"
         + "".join(f"{kind} all all {network} scram-sha-256\n" for network in networks)
     )

@@ -19,6 +19,7 @@ from argosy.engines.postgresql.backups import PostgresBackUps
 from argosy.engines.postgresql.carrying import PostgresAccounts
 from argosy.engines.postgresql.checks import PostgresChecks
 from argosy.engines.postgresql.databases import PostgresDatabases
+from argosy.engines.postgresql.dumps import PostgresDumps
 from argosy.engines.postgresql.guard import PostgresGuard
 from argosy.engines.postgresql.log_archive import PostgresLogArchive
 from argosy.engines.postgresql.logs import PostgresLogs
@@ -45,6 +46,7 @@ class _LockedOut(Exception):
 
 
 class PostgresEngine(
+    PostgresDumps,
     PostgresDatabases,
     PostgresUsers,
     PostgresAccess,

@@ -36,7 +36,7 @@ from argosy.engines.valkey.snapshot import Snapshot, snapshot
 
 DIRECTORY, MANIFEST = "appendonlydir", "appendonly.aof.manifest"
 BASE, INCREMENT = "appendonly.aof.1.base.rdb", "appendonly.aof.1.incr.aof"
-ACL_FILE = "users.acl"
+ACL_FILE, SOCKET = "users.acl", "server.sock"
 RDB_BYTES, FORMAT, MEMORY = "rdb_bytes", "format", "used_memory_bytes"
 _ACCOUNTS_LIMIT = 64 * 2**20
 _MIB = 2**20
@@ -53,7 +53,6 @@ class ValkeyBackups(ValkeyParameters, BackUps, KeepsAccounts, Engine):
     host: Host
     client: Client
     _accounts: Accounts
-    _socket: Path
 
     def back_up(self, write: Write, parent: Facts | None, say: Say) -> Facts:
         if parent is not None:
@@ -127,7 +126,7 @@ class ValkeyBackups(ValkeyParameters, BackUps, KeepsAccounts, Engine):
         with contextlib.ExitStack() as stack:
 
             def take() -> Snapshot:
-                return stack.enter_context(snapshot(self._socket, ADMIN, password, version, volume))
+                return stack.enter_context(snapshot(self.host.run / SOCKET, ADMIN, password, version, volume))
 
             try:
                 taken = take()

@@ -17,7 +17,7 @@ import hiredis
 
 from argosy.domain.errors import EngineError, EngineNotReady
 
-Command = Sequence[str]
+Command = Sequence[str | bytes]
 
 _INCOMPLETE = object()
 
@@ -38,16 +38,20 @@ class Client:
     through here must be one that may be repeated.
     """
 
-    def __init__(self, path: Path, user: str, password: Callable[[], str], timeout_s: float) -> None:
+    def __init__(
+        self, path: Path, user: str, password: Callable[[], str], timeout_s: float, *, text: bool = True
+    ) -> None:
+        """Without `text` replies are bytes, as they came."""
         self._socket: socket.socket | None = None
         self._path = path
         self._user = user
         self._password = password
         self._timeout_s = timeout_s
+        self._text = text
         self._lock = threading.Lock()
         self._reader = hiredis.Reader()
 
-    def call(self, *command: str) -> Any:
+    def call(self, *command: str | bytes) -> Any:
         """The server's reply. Raises Refused, or EngineNotReady when none comes."""
         return self.pipeline([command])[0]
 
@@ -97,7 +101,8 @@ class Client:
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket = connection
-        self._reader = hiredis.Reader(encoding="utf-8", errors="replace", notEnoughData=_INCOMPLETE)
+        encoding = "utf-8" if self._text else None
+        self._reader = hiredis.Reader(encoding=encoding, errors="replace", notEnoughData=_INCOMPLETE)
         connection.settimeout(self._timeout_s)
         connection.connect(str(self._path))
         (reply,) = self._exchange(connection, [("AUTH", self._user, self._password())])

@@ -20,10 +20,11 @@ from argosy.engines.logs import LayeredLogs
 from argosy.engines.process import ServerProcess
 from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
-from argosy.engines.valkey.backups import ACL_FILE, DIRECTORY, MANIFEST, ValkeyBackups, lay_manifest
+from argosy.engines.valkey.backups import ACL_FILE, DIRECTORY, MANIFEST, SOCKET, ValkeyBackups, lay_manifest
 from argosy.engines.valkey.checks import ValkeyChecks
 from argosy.engines.valkey.client import Client, Refused
 from argosy.engines.valkey.configuration import find_program
+from argosy.engines.valkey.dumps import ValkeyDumps
 from argosy.engines.valkey.guard import ValkeyGuard
 from argosy.engines.valkey.upgrade import ValkeyUpgrades
 
@@ -35,6 +36,7 @@ class ValkeyEngine(
     LayeredLogs,
     ValkeyGuard,
     ValkeyUpgrades,
+    ValkeyDumps,
     ValkeyBackups,
     ValkeyChecks,
     Engine,
@@ -54,7 +56,7 @@ class ValkeyEngine(
         self.host = host
         self.server = server
         self._applying = threading.RLock()
-        self._socket = host.run / "server.sock"
+        self._socket = host.run / SOCKET
         self._aclfile = host.data / ACL_FILE
         self._log = host.data / DIRECTORY / MANIFEST
         password_file = host.etc / f"{ADMIN}.password"
@@ -90,6 +92,15 @@ class ValkeyEngine(
         self._wait_until_up()
         self.open_port()
         self.started()
+
+    def start_reading(self, snapshot: str) -> None:
+        """Start the server of a private place on nothing but a snapshot in its data directory, and keep nothing."""
+        self._accounts.prepare()
+        layers = self.layers()
+        owned = {**layers.owned, "appendonly": "no", "dbfilename": snapshot}
+        group = {name: value for name, value in layers.group.items() if name == "databases"}
+        self._launch(replace(layers, group=group, owned=owned))
+        self._wait_until_up()
 
     def start_bare(self) -> None:
         self.stop()

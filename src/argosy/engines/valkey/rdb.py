@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HEAD = 2**16
 _AUX, _FUNCTION, _RESIZE, _SELECT = 0xFA, 0xF5, 0xFB, 0xFE
@@ -15,10 +15,11 @@ class Head:
     """`format` is its first nine letters, such as REDIS0011 or VALKEY080.
 
     The first database's number, keys, and those of them that expire; None when the head does not tell, as when
-    there are more functions than fit into it.
+    there are more functions than fit into it. `used_memory` is what the server held that wrote it, bytes.
     """
 
     format: str
+    used_memory: int = 0
     database: int | None = None
     keys: int = 0
     expiring: int = 0
@@ -29,25 +30,26 @@ def read_head(head: bytes) -> Head | None:
     magic = re.match(rb"(REDIS\d{4}|VALKEY\d{3})", head)
     if magic is None:
         return None
-    form = magic[1].decode()
-    cursor = _Cursor(head, len(form))
+    told = Head(magic[1].decode())
+    cursor = _Cursor(head, len(told.format))
     database = None
     try:
         while True:
             kind = cursor.byte()
             if kind == _AUX:
-                cursor.skip_string()
-                cursor.skip_string()
+                name, value = cursor.string(), cursor.string()
+                if name == b"used-mem" and value.isdigit():
+                    told = replace(told, used_memory=int(value))
             elif kind == _FUNCTION:
-                cursor.skip_string()
+                cursor.string()
             elif kind == _SELECT:
                 database = cursor.number()
             elif kind == _RESIZE and database is not None:
-                return Head(form, database, cursor.number(), cursor.number())
+                return replace(told, database=database, keys=cursor.number(), expiring=cursor.number())
             else:
-                return Head(form)
+                return told
     except IndexError:
-        return Head(form)
+        return told
 
 
 class _Cursor:
@@ -74,18 +76,20 @@ class _Cursor:
             return int.from_bytes(self._take(4 if first == 0x80 else 8), "big")
         raise IndexError
 
-    def skip_string(self) -> None:
+    def string(self) -> bytes:
+        """Empty for one that is compressed."""
         first = self._content[self._position]
         if first >> 6 != 3:
-            self._take(self.number())
-            return
+            return self._take(self.number())
         self.byte()
         if first & 0x3F in _BYTES_OF_NUMBER:
-            self._take(_BYTES_OF_NUMBER[first & 0x3F])
-        else:  # compressed: its size, then that of what it unfolds to
-            compressed = self.number()
-            self.number()
-            self._take(compressed)
+            number = self._take(_BYTES_OF_NUMBER[first & 0x3F])
+            return str(int.from_bytes(number, "little", signed=True)).encode()
+        # Its size, then that of what it unfolds to.
+        compressed = self.number()
+        self.number()
+        self._take(compressed)
+        return b""
 
     def _take(self, size: int) -> bytes:
         if self._position + size > len(self._content):

@@ -26,7 +26,7 @@ from argosy.engines.valkey.client import Refused, packed
 _PART = 2**18
 _IN_MEMORY = 16 * 2**20
 # What is left of the volume for the server, whatever the store does: a tenth and this.
-_RESERVE = 64 * 2**20
+RESERVE = 64 * 2**20
 # The server sends a newline a second while it prepares (replication.c, replicationCron).
 _SILENCE_S = 60
 # It hangs up on a replica that takes nothing for `repl-timeout`, 60 s unless the owner says otherwise.
@@ -236,7 +236,7 @@ class _Backlog:
         if self._written == self._taken and self._in_memory < _IN_MEMORY:
             return True
         volume = os.statvfs(self._volume)
-        return volume.f_bavail * volume.f_frsize > _RESERVE + volume.f_blocks * volume.f_frsize // 10
+        return volume.f_bavail * volume.f_frsize > RESERVE + volume.f_blocks * volume.f_frsize // 10
 
     def _append(self, part: bytes) -> None:
         try:
