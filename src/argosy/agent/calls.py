@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from pydantic import ValidationError
 
 import argosy
-from argosy.agent import backups
+from argosy.agent import backups, dumps
 from argosy.agent.diagnostics import figures_of, own_figures
 from argosy.agent.jobs import Jobs, Say
 from argosy.agent.log_archiver import LogArchiver
@@ -123,6 +123,10 @@ class Calls:
                 (messages.TellHardware, self.tell_hardware),
             )
         }
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
 
     def list_databases(self, _call: messages.ListDatabases) -> messages.DatabaseList:
         listed = self._capable(Databases).list_databases()
@@ -481,16 +485,20 @@ def application(calls: Calls) -> ASGIApplication:
 
     One route needs no framework, which every agent would pay for.
     """
+    streams = dumps.DumpRoutes(calls.engine)
     threads = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="call")
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in dumps.PATHS and _is_ours(scope):
+            await streams.answer(scope, receive, send)
+            return
         status, body = await _answer(scope, receive)
         kind = b"application/json" if body[:1] == b"{" else b"text/plain"
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        if scope.get("extensions", {}).get(PEER) != CONTROL_PLANE:
+        if not _is_ours(scope):
             return 403, b"this guest takes calls from its control plane only"
         method = scope["path"].removeprefix(PATH)
         if scope["method"] != "POST" or method not in calls.methods:
@@ -514,6 +522,10 @@ def application(calls: Calls) -> ASGIApplication:
         return 200, reply.model_dump_json().encode()
 
     return answer
+
+
+def _is_ours(scope: Scope) -> bool:
+    return bool(scope.get("extensions", {}).get(PEER) == CONTROL_PLANE)
 
 
 def _refusal(error: ArgosyError) -> tuple[int, bytes]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from argosy.api.rates import Rates
 
 MAX_BODY = 1_000_000  # bytes
+# Dumps are as large as databases, and nobody but the guest looks into them.
+UPLOAD = re.compile(r"/v1\.0/[^/]+/instances/[^/]+/import")
 SCOPED = re.compile(r"/v1\.0/([^/]+)/.")
 REQUESTS = Counter(
     "argosy_api_requests_total", "Requests answered, by method and status.", ["method", "status"]
@@ -78,7 +80,7 @@ class Wire:
             if refusal is not None:
                 await refusal(scope, receive, numbered)
             else:
-                await self._app(scope, _bounded(receive, scope), numbered)
+                await self._app(scope, receive if _is_upload(scope) else _bounded(receive, scope), numbered)
         finally:
             REQUESTS.labels(scope["method"], status).inc()
             if not scope.get("state", {}).get("is_stream"):
@@ -111,7 +113,7 @@ class Wire:
             if too_many is not None:
                 return too_many
         scope.setdefault("state", {})["caller"] = caller
-        return _media(scope, headers)
+        return None if _is_upload(scope) else _media(scope, headers)
 
     async def _ask_object_store(
         self, objects: ObjectStoreApi, scope: Scope, receive: Receive, send: Send
@@ -150,6 +152,10 @@ class Wire:
             source = client[0] if client else ""
             return await run_in_threadpool(self._identity.authenticate_basic, basic, source)
         raise Unauthorized("The request needs a token in X-Auth-Token: get one at /identity/v3/auth/tokens.")
+
+
+def _is_upload(scope: Scope) -> bool:
+    return scope["method"] == "PUT" and UPLOAD.fullmatch(scope["path"]) is not None
 
 
 def _media(scope: Scope, headers: dict[bytes, bytes]) -> Any | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -98,8 +99,11 @@ class Session:
                 return
             asked["marker"] = marker
 
-    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
-        return self.send("POST", self.database_url + path, body, headers=headers)
+    def post(
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, patient: bool = False
+    ) -> Any:
+        """`patient` waits for as long as it takes."""
+        return self.send("POST", self.database_url + path, body, headers=headers, patient=patient)
 
     def put(self, path: str, body: Any) -> Any:
         return self.send("PUT", self.database_url + path, body)
@@ -118,6 +122,7 @@ class Session:
         *,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        patient: bool = False,
     ) -> Any:
         """The answer's JSON, None for an empty one. Raises Refused or Unreachable.
 
@@ -126,10 +131,10 @@ class Session:
         if self._header is None:
             self._log_in()
         again = method == "GET" or "Idempotency-Key" in (headers or {})
-        answer = self._try(method, url, body, query, headers, again=again)
+        answer = self._try(method, url, body, query, headers, again=again, patient=patient)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             self._log_in()
-            answer = self._try(method, url, body, query, headers, again=again)
+            answer = self._try(method, url, body, query, headers, again=again, patient=patient)
         return _content(answer)
 
     def stream(self, path: str, **query: Any) -> Iterator[SentEvent]:
@@ -176,6 +181,38 @@ class Session:
                 continue
             time.sleep(_COME_BACK_AFTER_S[0])
 
+    def download(self, path: str, **query: Any) -> Iterator[bytes]:
+        """An answer of any size, in parts. Raises Refused before the first one, Unreachable when it is cut off."""
+        with self._streaming("GET", path, query, None) as answer:
+            yield from answer.iter_bytes()
+
+    def upload(self, path: str, parts: Iterable[bytes], **query: Any) -> Any:
+        """PUT what is of any size; returns the answer's JSON. Never repeated."""
+        with self._streaming("PUT", path, query, parts) as answer:
+            answer.read()
+            return _content(answer)
+
+    @contextmanager
+    def _streaming(
+        self, method: str, path: str, query: Mapping[str, Any], parts: Iterable[bytes] | None
+    ) -> Iterator[httpx.Response]:
+        url = self.database_url + path
+        asked = {key: value for key, value in query.items() if value is not None}
+        sent = {"Accept": "*/*", "X-Auth-Token": self._header or ""}
+        if parts is not None:
+            sent["Content-Type"] = "application/octet-stream"
+        timeout = httpx.Timeout(None, connect=10)
+        try:
+            with self._http.stream(
+                method, url, params=asked, content=parts, headers=sent, timeout=timeout
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    _content(answer)
+                yield answer
+        except httpx.TransportError as error:
+            raise _unreachable(url, error) from error
+
     def _try(
         self,
         method: str,
@@ -185,6 +222,7 @@ class Session:
         headers: Mapping[str, str] | None,
         *,
         again: bool,
+        patient: bool = False,
     ) -> httpx.Response:
         sent = {"Accept": "application/json", **(headers or {})}
         if self._header is not None:
@@ -193,7 +231,12 @@ class Session:
         while True:
             try:
                 return self._http.request(
-                    method, url, json=body, params=dict(query) if query else None, headers=sent
+                    method,
+                    url,
+                    json=body,
+                    params=dict(query) if query else None,
+                    headers=sent,
+                    timeout=None if patient else httpx.USE_CLIENT_DEFAULT,
                 )
             except httpx.TransportError as error:
                 pause_s = next(pauses, None)

@@ -71,6 +71,8 @@ _OWNER_WRITES = [
     "instance:update",
     "instance:edit",
     "instance:restart",
+    "instance:export",
+    "instance:import",
     "instance:stop",
     "instance:start",
     "instance:protect",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import httpx
 
 from argosy.domain.errors import BY_KIND, Failed, GuestOutdated, GuestUnreachable, Kind
 from argosy.domain.guest import RPC_PORT
+from argosy.rpc import dumps
 from argosy.rpc.messages import PATH, Call, ErrorReply, Job, JobState, Phase, Reply
+
+# Between two parts of a dump: a database program may work on a large statement for long.
+_STREAM_S = 3600.0
 
 
 class Guests:
@@ -46,6 +52,42 @@ class Guests:
         raise Failed(
             f"The guest at {address} answered {answer.status_code} to {call.method}.", code="guest-error"
         )
+
+    def dump(self, address: str, database: str | None, table: str | None) -> Iterator[bytes]:
+        """A guest's database, or a table of it, as a dump, in parts. Raises as `call` does, between parts too."""
+        asked = {"database": database, "table": table}
+        with self._streaming(address, dumps.EXPORT, asked, None) as answer:
+            yield from dumps.unframed(answer.iter_bytes())
+
+    def load_dump(self, address: str, database: str | None, parts: Iterator[bytes]) -> dumps.Loaded:
+        """Have a guest load a dump. Raises as `call` does, and what `parts` raises."""
+        with self._streaming(address, dumps.IMPORT, {"database": database}, parts) as answer:
+            return dumps.Loaded.model_validate_json(answer.read())
+
+    @contextmanager
+    def _streaming(
+        self, address: str, path: str, asked: dict[str, str | None], parts: Iterator[bytes] | None
+    ) -> Iterator[httpx.Response]:
+        query = {name: value for name, value in asked.items() if value is not None}
+        try:
+            with self._http.stream(
+                "POST",
+                f"https://{address}:{RPC_PORT}{path}",
+                params=query,
+                content=parts,
+                timeout=httpx.Timeout(_STREAM_S, connect=5),
+            ) as answer:
+                if answer.status_code == httpx.codes.BAD_REQUEST:
+                    raise dumps.error_of(answer.read())
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    raise GuestOutdated(address=address, method=path.removeprefix(PATH))
+                if answer.status_code != httpx.codes.OK:
+                    raise Failed(f"The guest at {address} answered {answer.status_code}.", code="guest-error")
+                yield answer
+        except httpx.HTTPError as error:
+            raise GuestUnreachable(
+                f"The guest at {address} does not answer ({type(error).__name__}): try again in a moment."
+            ) from error
 
     def run(self, address: str, job: Job) -> JobState:
         """Start or continue a job and wait a little for its end; never raises for a silent guest."""
