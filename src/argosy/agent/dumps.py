@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,8 +21,9 @@ log = logging.getLogger(__name__)
 
 PATHS = frozenset({EXPORT, IMPORT})
 _EXPORTS_AT_ONCE = 2
-# After a refusal the rest of an upload is not read: the connection is of no use any more.
-_JSON = [(b"content-type", b"application/json"), (b"connection", b"close")]
+_REMEMBERED = 20
+_PLAIN = [(b"content-type", b"application/json")]
+_JSON = [*_PLAIN, (b"connection", b"close")]
 _BINARY = [(b"content-type", b"application/octet-stream")]
 
 
@@ -31,19 +34,46 @@ class DumpRoutes:
         self._engine = engine
         self._exports = threading.Semaphore(_EXPORTS_AT_ONCE)
         self._import = threading.Semaphore(1)
+        self._outcomes: OrderedDict[str, bytes] = OrderedDict()
 
     async def answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        asked = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
+        query = parse_qs(scope["query_string"].decode())
+        asked = {name: values[0] for name, values in query.items()}
+        if scope["method"] == "GET":
+            await self._tell_outcome(asked.get("id", ""), send)
+            return
         talk = Conversation(receive, send)
         database, table = asked.get("database"), asked.get("table")
         if scope["path"] == EXPORT:
-            await talk.run(
-                lambda: self._settle(talk, lambda: self._export(talk, database, table)), reads=False
-            )
+            await talk.run(lambda: self._export(talk, database, table), reads=False)
         else:
-            await talk.run(lambda: self._settle(talk, lambda: self._load(talk, database)), reads=True)
+            await talk.run(lambda: self._load(talk, asked.get("id", ""), database), reads=True)
 
     def _export(self, talk: Conversation, database: str | None, table: str | None) -> None:
+        _settle(lambda: self._dump(talk, database, table), lambda error: _tell(talk, error))
+
+    def _load(self, talk: Conversation, import_id: str, database: str | None) -> None:
+        """A refusal in the middle of an upload would be lost with the connection: it is kept for who asks."""
+
+        def refuse(error: ArgosyError) -> None:
+            self._outcomes[import_id] = reply(error)
+            while len(self._outcomes) > _REMEMBERED:
+                self._outcomes.popitem(last=False)
+            for _ in talk.parts():
+                pass
+            _tell(talk, error)
+
+        with suppress(HungUp):
+            _settle(lambda: self._load_now(talk, database), refuse)
+
+    async def _tell_outcome(self, import_id: str, send: Send) -> None:
+        """Whether an import under way has failed."""
+        refusal = self._outcomes.get(import_id)
+        status, body = (200, b"") if refusal is None else (400, refusal)
+        await send({"type": "http.response.start", "status": status, "headers": list(_PLAIN)})
+        await send({"type": "http.response.body", "body": body})
+
+    def _dump(self, talk: Conversation, database: str | None, table: str | None) -> None:
         if not self._exports.acquire(blocking=False):
             raise Busy("Two exports of this instance are under way: try again when one is done.")
 
@@ -60,7 +90,7 @@ class DumpRoutes:
             talk.start(200, _BINARY)
         talk.end(ended(None))
 
-    def _load(self, talk: Conversation, database: str | None) -> None:
+    def _load_now(self, talk: Conversation, database: str | None) -> None:
         if not self._import.acquire(blocking=False):
             raise Busy("An import into this instance is under way: try again when it is done.")
         size = 0
@@ -84,22 +114,24 @@ class DumpRoutes:
             raise Unsupported("This datastore has no dumps.")
         return self._engine
 
-    def _settle(self, talk: Conversation, work: Callable[[], None]) -> None:
-        """What went wrong is told, wherever the answer stands."""
-        try:
-            work()
-        except HungUp:
-            log.info("a dump's other side hung up")
-        except ArgosyError as error:
-            self._tell(talk, error)
-        except Exception as error:
-            log.exception("dump failed by surprise")
-            surprise = Failed("The guest agent failed by surprise: see its log.", code="guest-error")
-            self._tell(talk, out_of_room(error) or surprise)
 
-    def _tell(self, talk: Conversation, error: ArgosyError) -> None:
-        if talk.started:
-            talk.end(ended(error))
-        else:
-            talk.start(400, _JSON)
-            talk.end(reply(error))
+def _settle(work: Callable[[], None], tell: Callable[[ArgosyError], None]) -> None:
+    """What went wrong is told, wherever the answer stands."""
+    try:
+        work()
+    except HungUp:
+        log.info("a dump's other side hung up")
+    except ArgosyError as error:
+        tell(error)
+    except Exception as error:
+        log.exception("dump failed by surprise")
+        surprise = Failed("The guest agent failed by surprise: see its log.", code="guest-error")
+        tell(out_of_room(error) or surprise)
+
+
+def _tell(talk: Conversation, error: ArgosyError) -> None:
+    if talk.started:
+        talk.end(ended(error))
+    else:
+        talk.start(400, _JSON)
+        talk.end(reply(error))

@@ -138,15 +138,22 @@ def import_(
     return 0
 
 
-def load_file(call: Call, instance: Instance, file: str, database: str | None) -> Loaded:
-    with _opened(file) as source:
-        return call.argosy.dumps.load(instance.id, _parts(source), database=database)
-
-
-def check_readable(file: str) -> None:
+def check_readable(file: str, *, wait: bool) -> None:
     """Before there is anything to load it into. Raises ClientError."""
+    from argosy.client.errors import ClientError
+
+    if not wait:
+        raise ClientError("--from-dump waits until the instance is made: leave --no-wait out.")
     if file != _STANDARD:
         _opened(file).close()
+
+
+def load_file(call: Call, instance: Instance, file: str, database: str | None) -> None:
+    """Into an instance that was only just made."""
+    with _opened(file) as source:
+        loaded = call.argosy.dumps.load(instance.id, _parts(source), database=database)
+    for remark in loaded.remarks:
+        call.out.note(remark)
 
 
 def tell_loaded(call: Call, instance: Instance, loaded: Loaded) -> None:

@@ -70,6 +70,7 @@ def add_to(app: typer.Typer) -> None:
             "argosy create shop --database shop --backup daily",
             "argosy create shop-copy --from-backup before-release --volume 5",
             "argosy create shop-before --from-instance shop --to-time '2026-11-28 12:30:00'",
+            "argosy create shop --database shop --user ann --from-dump shop.dump",
             "argosy create crm --datastore mariadb --volume 5 --database crm --user bob --password-file - < secret",
         ),
     )(create)
@@ -216,14 +217,25 @@ def create(
             "or as they are in the backup.",
         ),
     ] = WhichUsers.CURRENT,
+    from_dump: Annotated[
+        str | None,
+        typer.Option(
+            "--from-dump",
+            metavar="FILE",
+            help="Load a dump into its (first) database when it is made; see `argosy import`.",
+            show_default=False,
+        ),
+    ] = None,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
     """Make a database server, ready with databases and users, or with all that a backup has."""
-    from argosy.cli import life, progress
+    from argosy.cli import dumps, life, progress
     from argosy.cli.credentials import ANY_HOST, key_of
 
     databases, users = database or [], user or []
+    if from_dump is not None:
+        dumps.check_readable(from_dump, wait=wait)
     given = passwords.chosen(users, password_file, ask=ask_password)
     secrets = dict(zip(users, given or [passwords.generated() for _ in users], strict=True))
     point, source_id = _restore_point(call, from_backup, from_instance, log_point(to_time, to_lsn, to_gtid))
@@ -267,6 +279,8 @@ def create(
             call.out.note(f"\n{name} is still being made: see `argosy show {name}`.")
             raise
         made = call.argosy.instances.get(made.id)
+    if from_dump is not None:
+        dumps.load_file(call, made, from_dump, next(iter(databases), None))
     shown = [
         {"name": each, "host": ANY_HOST, "password": None if given else secret}
         for each, secret in secrets.items()

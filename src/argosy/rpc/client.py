@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -16,6 +18,7 @@ from argosy.rpc.messages import PATH, Call, ErrorReply, Job, JobState, Phase, Re
 
 # Between two parts of a dump: a database program may work on a large statement for long.
 _STREAM_S = 3600.0
+_ASK_EVERY_S = 1.0
 
 
 class Guests:
@@ -61,8 +64,24 @@ class Guests:
 
     def load_dump(self, address: str, database: str | None, parts: Iterator[bytes]) -> dumps.Loaded:
         """Have a guest load a dump. Raises as `call` does, and what `parts` raises."""
-        with self._streaming(address, dumps.IMPORT, {"database": database}, parts) as answer:
+        import_id = str(uuid.uuid4())
+        watched = self._watched(address, import_id, parts)
+        with self._streaming(
+            address, dumps.IMPORT, {"id": import_id, "database": database}, watched
+        ) as answer:
             return dumps.Loaded.model_validate_json(answer.read())
+
+    def _watched(self, address: str, import_id: str, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """A guest that refuses has no way to say so on a connection on which it is still being sent to."""
+        asked_at = time.monotonic()
+        for part in parts:
+            yield part
+            if time.monotonic() - asked_at > _ASK_EVERY_S:
+                asked_at = time.monotonic()
+                url = f"https://{address}:{RPC_PORT}{dumps.IMPORT}"
+                answer = self._http.get(url, params={"id": import_id}, timeout=self._timeout_s)
+                if answer.status_code == httpx.codes.BAD_REQUEST:
+                    raise dumps.error_of(answer.content)
 
     @contextmanager
     def _streaming(

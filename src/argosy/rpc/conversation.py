@@ -29,6 +29,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._gone = threading.Event()
         self.started = False
+        self._more = True
 
     async def run(self, work: Callable[[], None], *, reads: bool) -> None:
         """Have a thread of its own do the work; raises what that raises. `reads` says that it takes the body."""
@@ -61,15 +62,14 @@ class Conversation:
                 watcher.cancel()
 
     def parts(self) -> Iterator[bytes]:
-        """The request's body. Raises HungUp when it is cut off."""
-        more = True
-        while more:
+        """The request's body, or what is left of it. Raises HungUp when it is cut off."""
+        while self._more:
             message = self._wait(self._next())
             if message["type"] != "http.request":
                 raise HungUp
+            self._more = message.get("more_body", False)
             if message.get("body"):
                 yield message["body"]
-            more = message.get("more_body", False)
 
     def start(self, status: int, headers: Headers) -> None:
         self.started = True

@@ -1,7 +1,8 @@
 """Dumps between the control plane and a guest: POST, with the dump as the answer's body or the request's.
 
 An answer's body is in frames, each after its length in four bytes. The last has no length, and then says in JSON what
-went wrong, if anything did: an answer that has begun has no other way to.
+went wrong, if anything did: an answer that has begun has no other way to. Of an import under way it is asked by GET,
+with the `id` that it was given.
 """
 
 from __future__ import annotations
