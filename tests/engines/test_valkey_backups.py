@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from argosy import marks
 from argosy.catalog import datastores
 from argosy.domain.databases import NewUser, UserChange, UserId
 from argosy.domain.datastore import Datastore, Version
@@ -374,6 +375,25 @@ def test_in_place_the_data_is_the_backups_and_the_users_are_those_of_now(guest: 
         assert ann.ask("MGET", "plain", "later") == ["value", None]
     assert [user.id.name for user in engine.list_users()] == ["ann", "cecil"]
     assert_nothing_is_left(guest)
+
+
+def test_a_restore_in_place_needs_no_memory_beside_the_servers_and_refuses_what_no_server_would_load(
+    guest: Guest,
+) -> None:
+    fill(guest, 1)
+    archive = Archive().take(guest)
+    archive.content[len(archive.content) // 2] ^= 1
+    seen: list[int] = []
+
+    def say(_: str) -> None:
+        seen.extend(marks.marked({marks.INSTANCE: guest.host.instance_id, **restores.MARK}))
+
+    with pytest.raises(EngineError, match="base of the append-only file is damaged"):
+        restores.prepare(driving(guest), "restore-1", [archive.stored], None, None, say)
+    assert seen == [], "a second server ran"
+    assert_nothing_is_left(guest)
+    with session(guest) as ann:
+        assert ann.ask("DBSIZE") == 1
 
 
 def test_accounts_are_carried_to_another_server_whoever_it_had(

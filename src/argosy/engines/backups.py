@@ -108,6 +108,17 @@ class KeepsAccounts(Protocol):
 
 
 @runtime_checkable
+class ProvesByItself(Protocol):
+    """Holds all its data in memory, which has no room for a second server that proves what was restored."""
+
+    def prove(self, accounts: str | None, say: Say) -> list[str]:
+        """Look at restored data as closely as can be without a server, and give it these accounts as `load_accounts` does.
+
+        Raises EngineError with what is wrong.
+        """
+
+
+@runtime_checkable
 class Checks(Protocol):
     """Can tell whether its data is whole."""
 

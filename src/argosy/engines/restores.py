@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from argosy import marks
 from argosy.domain.errors import EngineError, OutOfSpace
 from argosy.engines import staging
-from argosy.engines.backups import BackUps, KeepsAccounts, Log, Say, Stored
+from argosy.engines.backups import BackUps, KeepsAccounts, Log, ProvesByItself, Say, Stored
 from argosy.engines.base import Engine
 from argosy.engines.host import Host
 from argosy.engines.process import ServerProcess
@@ -80,8 +80,7 @@ def prepare(
         restored = _engine(engine, place)
         say("unpacking the backup")
         facts = restored.restore(chain, log, say)
-        say("proving the restored data with a server of its own")
-        remarks = _prove(restored, accounts)
+        remarks = _prove(restored, accounts, say)
         say("writing to disk")
         host.run_program(["sync", "--file-system", host.data.parent], timeout_s=3600, as_agent=True)
         _save(host, _marker_file(host), {"id": restore_id, "facts": dict(facts), "remarks": remarks})
@@ -147,7 +146,10 @@ def replaced(host: Host) -> Path:
     return host.data.with_name(f"{host.data.name}.replaced")
 
 
-def _prove(restored: MayRestore, accounts: str | None) -> list[str]:
+def _prove(restored: MayRestore, accounts: str | None, say: Say) -> list[str]:
+    if isinstance(restored, ProvesByItself):
+        return restored.prove(accounts, say)
+    say("proving the restored data with a server of its own")
     remarks: list[str] = []
     try:
         restored.start()

@@ -20,6 +20,7 @@ from argosy.engines.backups import (
     Facts,
     KeepsAccounts,
     Log,
+    ProvesByItself,
     Say,
     Stored,
     Write,
@@ -28,6 +29,7 @@ from argosy.engines.base import Engine
 from argosy.engines.host import Host
 from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, Accounts, read_dump
+from argosy.engines.valkey.checks import ValkeyChecks
 from argosy.engines.valkey.client import Client, Refused
 from argosy.engines.valkey.keyspace import Keys, keys_in
 from argosy.engines.valkey.parameters import ValkeyParameters
@@ -44,7 +46,7 @@ _SAY_EVERY = 64 * _MIB
 _MORE_CLIENTS = 32
 
 
-class ValkeyBackups(ValkeyParameters, BackUps, KeepsAccounts, Engine):
+class ValkeyBackups(ValkeyChecks, ValkeyParameters, BackUps, KeepsAccounts, ProvesByItself, Engine):
     """A mixin of the whole engine, which brings all else."""
 
     increments: str | None = (
@@ -109,6 +111,17 @@ class ValkeyBackups(ValkeyParameters, BackUps, KeepsAccounts, Engine):
             shutil.rmtree(whole, ignore_errors=True)
             raise
         return {"reached_at": stored.facts[CONSISTENT_AT]}
+
+    def prove(self, accounts: str | None, say: Say) -> list[str]:
+        """What the checker has read to its end, key by key, a server loads; that it does is seen when it starts."""
+        say("checking the restored data")
+        wrong = self.damage()
+        if wrong:
+            raise EngineError(" ".join(wrong))
+        if accounts is not None:
+            read_dump(accounts)
+            self.host.write_file(self.host.data / ACL_FILE, accounts)
+        return []
 
     def dump_accounts(self) -> str:
         return self._accounts.dump()

@@ -26,7 +26,7 @@ class ValkeyChecks(Checks, Engine):
 
     def check(self, fingerprint: Facts | None, say: Say) -> list[str]:
         say("checking the base of the append-only file")
-        wrong = self._wrong_with_base()
+        wrong = self.damage()
         info = self.client.info("persistence", "stats")
         if info["aof_last_write_status"] != "ok":
             wrong.append("The last append to the append-only file failed.")
@@ -35,8 +35,11 @@ class ValkeyChecks(Checks, Engine):
             wrong += _missing(fingerprint, keys_in(self.client), evicted=int(info["evicted_keys"]))
         return wrong
 
-    def _wrong_with_base(self) -> list[str]:
-        """The newest base is looked at; one the server replaces meanwhile is of no interest any more."""
+    def damage(self) -> list[str]:
+        """What the server's checker says of the base, whether a server runs or not.
+
+        The newest base is looked at; one the server replaces meanwhile is of no interest any more.
+        """
         program = next((self.host.bundle / "usr/bin").glob("*-check-rdb"), None)
         while program is not None and (base := _base(self.host.data / "appendonlydir")) is not None:
             try:

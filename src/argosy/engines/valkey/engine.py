@@ -21,7 +21,6 @@ from argosy.engines.process import ServerProcess
 from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
 from argosy.engines.valkey.backups import ACL_FILE, DIRECTORY, MANIFEST, SOCKET, ValkeyBackups, lay_manifest
-from argosy.engines.valkey.checks import ValkeyChecks
 from argosy.engines.valkey.client import Client, Refused
 from argosy.engines.valkey.configuration import find_program
 from argosy.engines.valkey.dumps import ValkeyDumps
@@ -38,7 +37,6 @@ class ValkeyEngine(
     ValkeyUpgrades,
     ValkeyDumps,
     ValkeyBackups,
-    ValkeyChecks,
     Engine,
     Users,
     RootAccess,
