@@ -33,8 +33,8 @@ class Run:
 
     @property
     def regex(self) -> str:
-        scenarios = r"trove_tempest_plugin\.tests\.scenario\.test_instance_(basic|actions|update_access)"
-        return rf"{scenarios}\.\w+{self.suffix}\."
+        modules = r"(test_instance_(basic|actions|update_access)|test_backup)"
+        return rf"trove_tempest_plugin\.tests\.scenario\.{modules}\.\w+{self.suffix}\."
 
 
 RUNS = (
@@ -79,6 +79,8 @@ volume_type = local
 remove_swift_account = False
 rebuild_image_id = {datastores()[run.datastore].version(run.version).id}
 database_build_timeout = 300
+database_restore_timeout = 300
+backup_wait_timeout = 300
 """
 
 
