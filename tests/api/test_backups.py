@@ -18,6 +18,7 @@ import pytest
 from argosy import catalog
 from argosy.domain.backup import Backup, BackupStatus
 from argosy.domain.instance import Instance
+from argosy.domain.parameters import Catalogue, Parameter
 from argosy.domain.status import Report, Service
 from argosy.storage import keys
 from argosy.storage.archive import Writer
@@ -462,6 +463,40 @@ def test_a_new_instance_is_what_the_backups_was_wherever_nothing_else_is_asked(a
     assert (row.require_tls, row.tags, row.autogrow_limit_gb) == (False, {}, 9)
 
 
+def test_the_configuration_group_comes_back_also_when_it_is_gone(api: Api, shop: str) -> None:
+    sorting = Parameter("sort_buffer_size", "integer", restart_required=False, minimum=1024, maximum=9999)
+    with api.store.write() as tx:
+        tx.parameters.publish("mariadb", "11.8", Catalogue("11.8.3", (sorting,)))
+    values = {
+        "name": "tuned",
+        "values": {"sort_buffer_size": 4096},
+        "datastore": {"type": "mariadb", "version": "11.8"},
+    }
+    group = api.demo.post("/configurations", json={"configuration": values}).json()["configuration"]["id"]
+    service = {
+        "flavor_id": "2", "volume_gb": 2, "access": {"is_public": False}, "configuration_id": group,
+        "configuration_name": "tuned", "configuration_values": {"sort_buffer_size": "4096"},
+    }  # fmt: skip
+    made = backup(api, shop, service=service)
+    assert create(api.demo, made).json()["instance"]["configuration"]["id"] == group
+    assert "configuration" not in create(api.demo, made, configuration=None).json()["instance"]
+    with api.store.write() as tx:
+        tx.connection.exec_driver_sql("DELETE FROM instances")
+    assert api.demo.delete(f"/configurations/{group}").status_code == 202
+    anew = create(api.demo, made).json()["instance"]["configuration"]
+    assert anew["id"] != group
+    assert anew["name"] == "tuned"
+    shown = api.demo.get(f"/configurations/{anew['id']}").json()["configuration"]
+    assert shown["values"] == {"sort_buffer_size": 4096}
+    service["configuration_values"] = {"sort_buffer_size": "1"}
+    told = sentence(create(api.demo, backup(api, shop, service=service)), 422)
+    assert "cannot be made anew" in told
+    assert "sort_buffer_size" in told
+    with api.store.write() as tx:
+        for table in ("instances", "configurations", "configuration_revisions", "parameters"):
+            tx.connection.exec_driver_sql(f"DELETE FROM {table}")
+
+
 def test_what_cannot_be_restored_is_refused_with_the_reason(api: Api, shop: str) -> None:
     made = backup(api, shop)
     large = backup(api, shop, data_bytes=3 * GB)
@@ -506,8 +541,8 @@ def test_what_cannot_be_put_back_in_place_is_refused(api: Api, shop: str) -> Non
     large = backup(api, shop, data_bytes=GB + 1)
     failed = backup(api, shop, status=BackupStatus.FAILED)
     for on, asked, status, told in (
-        (shop, {}, 400, "restore.backup"),
-        (shop, {"backup": None}, 400, "restore.backup"),
+        (shop, {}, 400, "restore: it must have one of backup"),
+        (shop, {"backup": 5.5}, 400, "restore.backup"),
         (shop, {"backup": made, "users": "no"}, 400, "restore.users"),
         (shop, {"backup": made, "other": 1}, 400, "restore.other"),
         (shop, {"backup": NOBODY}, 404, NOBODY),

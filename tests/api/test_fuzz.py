@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.backups import back_up
 from tests.support.fuzz import Fuzz
 from tests.support.server import Client, Server, running, wait_until
 
@@ -57,7 +58,19 @@ def group(demo: Client, instances: list[str]) -> str:
     return group_id
 
 
-def known(client: Client, instances: list[str], group: str) -> dict[str, list[Any]]:
+@pytest.fixture(scope="module")
+def backups(demo: Client, instances: list[str]) -> list[str]:
+    """A full one and an increment of the PostgreSQL, and one of the Valkey."""
+    made = [
+        back_up(demo, instances[0]),
+        back_up(demo, instances[0], incremental=1),
+        back_up(demo, instances[1]),
+    ]
+    assert {one["status"] for one in made} == {"COMPLETED"}, made
+    return [one["id"] for one in made]
+
+
+def known(client: Client, instances: list[str], group: str, backups: list[str]) -> dict[str, list[Any]]:
     """What exists, by the names of the parameters that may name it."""
     datastores = client.get("/datastores").json()["datastores"]
     names = [one["name"] for one in datastores]
@@ -65,6 +78,8 @@ def known(client: Client, instances: list[str], group: str) -> dict[str, list[An
     return {
         "instance_id": instances,
         "configuration_id": [group],
+        "backup_id": backups,
+        "cascade": ["false"],
         "revision": ["1", "2", "9"],
         "from": [0, 1, 9],
         "to": [1, 2, 9],
@@ -136,15 +151,36 @@ BODIES: dict[tuple[str, str], list[Any]] = {
 }
 
 
+def of_backups(instances: list[str], backups: list[str]) -> dict[tuple[str, str], list[Any]]:
+    """Bodies that make backups, and restore them."""
+    location = f"directory:///database_backups/{instances[0]}/{backups[0]}/"
+    asked: list[dict[str, Any]] = [
+        {"instance": instances[0], "incremental": 1},
+        {"instance": instances[1], "swift_container": "vault"},
+        {"instance": instances[0], "parent_id": backups[0]},
+        {"restore_from": {"remote_location": location}},
+    ]
+    copies = [{"backupRef": one, "users": "backup"} for one in backups]
+    action = ("POST", "/instances/{instance_id}/action")
+    restores: list[dict[str, Any]] = [{"restore": {"backup": one}} for one in backups]
+    strategy = {"swift_container": "vault", "instance_id": instances[1]}
+    return {
+        ("POST", "/backups"): [{"backup": {"name": "fuzzed", **one}} for one in asked],
+        ("POST", "/instances"): [{"instance": {"name": "copy", "restorePoint": one}} for one in copies],
+        ("POST", "/backup_strategies"): [{"backup_strategy": strategy}],
+        action: BODIES[action] + restores,
+    }
+
+
 @pytest.fixture(scope="module")
-def fuzz(argosy: Server, demo: Client, instances: list[str], group: str) -> Fuzz:
+def fuzz(argosy: Server, demo: Client, instances: list[str], group: str, backups: list[str]) -> Fuzz:
     of_instance = ("PUT", "/instances/{instance_id}"), ("PATCH", "/instances/{instance_id}")
     changes = [{"instance": {}}, {"instance": {"configuration": group}}, {"instance": {"name": "new"}}]
     return Fuzz(
         url=argosy.url,
         clients=[argosy.client("admin"), demo],
-        known=known(demo, instances, group),
-        bodies={**BODIES, **dict.fromkeys(of_instance, changes)},
+        known=known(demo, instances, group, backups),
+        bodies={**BODIES, **dict.fromkeys(of_instance, changes), **of_backups(instances, backups)},
     )
 
 

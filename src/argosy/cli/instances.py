@@ -173,6 +173,13 @@ def create(
         str | None,
         typer.Option("--configuration", metavar="GROUP", help="A configuration group for it to follow."),
     ] = None,
+    no_configuration: Annotated[
+        bool,
+        typer.Option(
+            "--no-configuration",
+            help="With --from-backup: follow no configuration group, whatever that instance did.",
+        ),
+    ] = False,
     allow: Annotated[
         list[str] | None,
         typer.Option("--allow", metavar="NETWORK", help="Let clients in from here alone; repeatable."),
@@ -260,6 +267,7 @@ def create(
         tags=life.pairs(tag or []),
         protected=protected,
         configuration=None if group is None else group.id,
+        follows_none=no_configuration,
         allowed_cidrs=allow or [],
         tls=tls and tls.value,
         backup_schedule=backup,

@@ -79,6 +79,7 @@ class Instances:
         tags: Mapping[str, str] | None = None,
         protected: bool = False,
         configuration: str | None = None,
+        follows_none: bool = False,
         is_public: bool = False,
         allowed_cidrs: Sequence[str] = (),
         tls: str | None = None,
@@ -90,7 +91,8 @@ class Instances:
 
         `configuration` is the id of a configuration group, `backup_schedule` when it is backed up by itself.
         With a `restore_point`, as the API has it, it is made of a backup, and flavor and volume are those of the
-        backup's instance unless they are given; without one they must be.
+        backup's instance unless they are given; without one they must be. So is the configuration group, unless it
+        `follows_none`.
         Repeating it with the same key answers what the first one made; without one, each call has its own, so
         that a lost answer never makes two.
         """
@@ -114,6 +116,8 @@ class Instances:
             asked["protected"] = True
         if configuration:
             asked["configuration"] = configuration
+        elif follows_none:
+            asked["configuration"] = None
         if is_public or allowed_cidrs:
             asked["access"] = {"is_public": is_public, "allowed_cidrs": list(allowed_cidrs)}
         if tls:

@@ -28,7 +28,7 @@ from argosy.api.v1.bodies import (
 from argosy.api.v1.configurations import attach, detach, give_time, group_for
 from argosy.api.v1.datastores import find_datastore
 from argosy.api.v1.resizing import check_volume_size
-from argosy.api.v1.restoring import RestorePoint, Source
+from argosy.api.v1.restoring import RestorePoint, Source, former_group
 from argosy.api.v1.upgrading import upgrade
 from argosy.domain.backup import check_fits
 from argosy.domain.databases import check_databases, check_users
@@ -190,7 +190,7 @@ def show_instance(call: Asked, instance_id: str) -> dict[str, Any]:
 @router.post(
     "/instances",
     response_model=shapes.ShownInstance,
-    responses=faults(400, 404, 409, 413, 415, 501),
+    responses=faults(400, 404, 409, 413, 415, 422, 501),
     openapi_extra=shapes.IDEMPOTENT,
 )
 def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             updated_at=call.now,
             access=access.access_of(asked.access if source is None else source.access(asked.access)),
             require_tls=_requires_tls(asked, source),
-            configuration_id=_configuration_id(tx, asked, datastore, version, source),
+            configuration_id=_configuration_id(call, tx, asked, datastore, version, source),
             tags=tags if source is None or "tags" in asked.model_fields_set else source.was("tags") or {},
             protected=asked.protected,
         )
@@ -469,22 +469,18 @@ def _datastore(call: Call, named: DatastoreBody | None, source: Source | None) -
 
 
 def _configuration_id(
-    tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version, source: Source | None
+    call: Call,
+    tx: Transaction,
+    asked: NewInstance,
+    datastore: Datastore,
+    version: Version,
+    source: Source | None,
 ) -> str | None:
     if asked.configuration is None:
         if source is None or "configuration" in asked.model_fields_set:
             return None
-        return _former_group(tx, source)
+        return former_group(call, tx, source)
     return group_for(tx, asked.configuration, datastore.name, version.name).id
-
-
-def _former_group(tx: Transaction, source: Source) -> str | None:
-    """The configuration group that the backup's instance followed, if it is still there."""
-    group_id = source.was("configuration_id")
-    try:
-        return None if group_id is None else tx.configurations.get(group_id, hold=True).id
-    except NotFound:
-        return None
 
 
 def _flavor(

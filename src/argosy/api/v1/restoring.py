@@ -11,14 +11,17 @@ from pydantic import Field, StrictStr, ValidationError, model_validator
 
 from argosy.api.call import Call, check_instance_id
 from argosy.api.extensions import log_archives
-from argosy.api.v1 import backups
-from argosy.api.v1.bodies import AccessBody, Body, Reference
+from argosy.api.v1 import backups, configurations
+from argosy.api.v1.bodies import NAME_MAX, AccessBody, Body, Reference
 from argosy.domain import backup as domain
 from argosy.domain.backup import Backup, Recovery
-from argosy.domain.errors import BackupUnusable, Conflict, Invalid, Unsupported
+from argosy.domain.configuration import Configuration
+from argosy.domain.errors import BackupUnusable, ConfigurationNotFound, Conflict, Invalid, Unsupported
 from argosy.domain.instance import Instance
 from argosy.domain.log_archive import History
 from argosy.domain.operations import RestoreInstance
+from argosy.domain.parameters import ParametersRefused
+from argosy.metadata.configurations import Author
 from argosy.metadata.store import Transaction
 
 Moment = Annotated[StrictStr, Field(max_length=40)]
@@ -137,6 +140,42 @@ def _moment(text: str) -> datetime:
         ) from None
 
 
+def former_group(call: Call, tx: Transaction, source: Source) -> str | None:
+    """The configuration group that the backup's instance followed; made anew, as it was then, if it is gone.
+
+    Raises ParametersRefused when its values cannot be had any more.
+    """
+    group_id, values = source.was("configuration_id"), source.was("configuration_values")
+    if group_id is None:
+        return None
+    try:
+        return tx.configurations.get(group_id, hold=True).id
+    except ConfigurationNotFound:
+        if not isinstance(values, dict) or not values:
+            return None
+    backup = source.backup
+    try:
+        kept = configurations.checked(tx, backup.datastore, backup.version, values)
+    except ParametersRefused as error:
+        gone = "The configuration group of the backup's instance is gone and cannot be made anew: name another, or null"
+        raise ParametersRefused([gone, *error.reasons]) from error
+    group = Configuration(
+        id=str(uuid.uuid4()),
+        project_id=call.project_id,
+        name=str(source.was("configuration_name") or backup.name)[:NAME_MAX],
+        description=None,
+        datastore=backup.datastore,
+        version=backup.version,
+        values=kept,
+        revision=1,
+        created_at=call.now,
+        updated_at=call.now,
+    )
+    tx.configurations.add(group, Author(call.caller.user_name, f"As it was in backup {backup.id}"))
+    configurations.tell(call, tx, group, "created", f"made anew as it was in backup {backup.id}")
+    return group.id
+
+
 def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> None:
     """The action: put the instance back to what a backup has, or to a moment. Its data is kept until that serves."""
     call.allow("instance:restore")
@@ -144,7 +183,7 @@ def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> Non
         asked = RestoreBody.model_validate(details or {})
     except ValidationError as error:
         reasons = "; ".join(
-            f"restore.{'.'.join(map(str, one['loc']))}: {one['msg']}"
+            f"{'.'.join(['restore', *map(str, one['loc'])])}: {one['msg'].removeprefix('Value error, ')}"
             for one in error.errors(include_input=False)
         )
         raise Invalid(f"Validation error: {reasons}") from None
