@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,8 @@ from argosy.storage.archive import CHUNK_BYTES, Below, Writer
 from argosy.storage.backup_directory import DirectoryBackups
 from argosy.storage.directory import DirectoryStore
 from argosy.storage.keys import KeyRing
+from tests.support import backup_format
 
-PAGE = Path(__file__).parents[2] / "docs" / "backup-format.md"
 STREAM = os.urandom(CHUNK_BYTES) + b"row " * CHUNK_BYTES
 FACTS = {"consistent_at": "2026-11-28T14:00:00Z", "rdb_bytes": 5}
 
@@ -44,14 +42,10 @@ class Installation:
         self.ring = KeyRing.open(directory / "keys")
         self.store = DirectoryBackups(DirectoryStore(directory / "store"), "https://127.0.0.1", bytes(32))
         self.store.check("backups")
-        for name, script in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(), re.DOTALL):
-            (directory / name).write_text(script)
 
     def run(self, script: str, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
         """Where nothing of Argosy can be imported."""
-        return subprocess.run(
-            [sys.executable, "-I", self.directory / script, *arguments], capture_output=True, check=False
-        )
+        return backup_format.run(script, self.directory, *arguments)
 
     def back_up(self, archive_id: str, prefix: str) -> str:
         key, wrapped = self.ring.new()
@@ -82,7 +76,7 @@ def installation(tmp_path: Path) -> Installation:
 
 
 def test_the_script_is_as_short_as_promised() -> None:
-    (script,) = re.findall(r"```python\n# extract\.py\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    script = backup_format.scripts()["extract.py"]
     assert len([line for line in script.splitlines() if line.strip()]) <= 40
 
 
