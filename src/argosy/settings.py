@@ -101,6 +101,7 @@ class BackupSettings(BaseModel):
 
     `limit_mb_s` bounds what one backup reads, in MiB.
 
+    `ca_file` (PEM) says who signed the store's certificate, if that is nobody whom the system knows.
     What is not archived of a log is at most `archive_log_every_s` old.
     A guest waits `patience_s` for a store that is away before its backup or restore fails.
     """
@@ -109,6 +110,7 @@ class BackupSettings(BaseModel):
     directory: Path | None = None
     s3: S3Settings = S3Settings()
     swift: SwiftSettings = SwiftSettings()
+    ca_file: Path | None = None
     container: str = "database_backups"
     limit_mb_s: float | None = Field(default=None, gt=0)
     archive_log_every_s: float = Field(default=60, ge=1)
@@ -118,8 +120,10 @@ class BackupSettings(BaseModel):
     def _is_whole(self) -> Self:
         if self.store == "s3" and not self.s3.bucket:
             raise ValueError("backups.s3.bucket must be given when backups.store is s3")
+        if (self.s3.access_key is None) != (self.s3.secret_key_file is None):
+            raise ValueError("backups.s3 must have access_key and secret_key_file, or none of both")
         by_keystone = self.swift.cloud is not None and self.swift.clouds_file is not None
-        by_name = self.swift.auth_url is not None and self.swift.user is not None
+        by_name = None not in {self.swift.auth_url, self.swift.user, self.swift.password_file}
         if self.store == "swift" and not (by_keystone or by_name):
             raise ValueError(
                 "backups.swift must have cloud and clouds_file, or auth_url, user and password_file"

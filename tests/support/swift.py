@@ -57,7 +57,7 @@ def filter_factory(global_conf, **local_conf):
     return filter
 """
 _PIPELINES = {
-    "proxy": "catch_errors gatekeeper healthcheck cache listing_formats bulk tempurl tempauth slo proxy-logging proxy-server",
+    "proxy": "catch_errors gatekeeper healthcheck cache listing_formats bulk tempurl s3api tempauth slo proxy-logging proxy-server",
     "object": "object-server",
     "container": "container-server",
     "account": "account-server",
@@ -119,6 +119,8 @@ use = egg:swift#{name}
             if middleware == "cache":
                 how = "paste.filter_factory = argosy_memory_cache:filter_factory"
             text += f"\n[filter:{middleware}]\n{how}\n"
+            if middleware == "s3api":
+                text += "location = us-east-1\n"
             if middleware == "tempauth":
                 text += f"user_test_tester = {PASSWORD} .admin\n"
     file = home / f"{name}-server.conf"

@@ -216,12 +216,12 @@ def test_an_upload_of_a_conductor_that_died_is_taken_away_in_time(
     writing = backups._store.writing("backups", CONTAINER, NAME)
     writing.__enter__().write(b"half")
     (left,) = [file for file in files(tmp_path) if file.read_bytes() == b"half"]
-    backups.tidy()
+    backups.tidy(CONTAINER)
     assert left.exists(), "it may still be going on"
     long_ago = datetime.now(UTC).timestamp() - 2 * 24 * 3600
     for file in files(tmp_path):
         os.utime(file, (long_ago, long_ago))
-    backups.tidy()
+    backups.tidy(CONTAINER)
     assert not left.exists()
     assert backups.get(CONTAINER, NAME) == b"whole"
 

@@ -34,7 +34,8 @@ IDLE = 4  # connections kept to one place
 _CHUNK = re.compile(r"(.*chunk-)(\d{8})")
 
 Method = Literal["GET", "PUT"]
-_Place = tuple[str, str, bool]  # scheme, host and port, whether the guest's certificate is shown
+# Scheme, host and port, whether the guest's certificate is shown, and who signs the other's besides whom all know.
+_Place = tuple[str, str, bool, str | None]
 
 
 class _Again(Exception):
@@ -86,19 +87,26 @@ class Transfers:
         raise _Again(f"the conductor answered {status}: {content[:200].decode(errors='replace')}")
 
     def request(
-        self, method: str, url: str, content: bytes | None, headers: dict[str, str], *, ours: bool
+        self,
+        method: str,
+        url: str,
+        content: bytes | None,
+        headers: dict[str, str],
+        *,
+        ours: bool,
+        authority: str | None = None,
     ) -> tuple[int, bytes]:
         """One request, over a connection that is kept. `ours` shows the guest's certificate. Raises _Again."""
         parts = urlsplit(url)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        place = (parts.scheme, parts.netloc, ours)
+        place = (parts.scheme, parts.netloc, ours, authority)
         while True:
             with self._lock:
                 idle = self._idle.get(place, [])
                 connection = idle.pop() if idle else None
             fresh = connection is None
             if connection is None:
-                connection = self._connect(parts.scheme, parts.netloc, ours=ours)
+                connection = self._connect(*place)
             try:
                 connection.request(method, path, content, headers)
                 answer = connection.getresponse()
@@ -147,10 +155,20 @@ class Transfers:
                 return
         connection.close()
 
-    def _connect(self, scheme: str, netloc: str, *, ours: bool) -> http.client.HTTPConnection:
+    def _connect(
+        self,
+        scheme: str,
+        netloc: str,
+        ours: bool,
+        authority: str | None,
+    ) -> http.client.HTTPConnection:
         if scheme == "http":
             return http.client.HTTPConnection(netloc, timeout=TIMEOUT_S)
-        context = self._context if ours else ssl.create_default_context()
+        context = self._context
+        if not ours:
+            context = ssl.create_default_context()
+            if authority is not None:
+                context.load_verify_locations(cadata=authority)
         return http.client.HTTPSConnection(netloc, timeout=TIMEOUT_S, context=context)
 
 
@@ -163,7 +181,7 @@ class _ArchiveObjects:
         self._prefix = archive.prefix
         self._patience_s = archive.patience_s if transfers.patience_s is None else transfers.patience_s
         self._lock = threading.Lock()
-        self._signed: dict[tuple[Method, str], tuple[str, bool, float]] = {}
+        self._signed: dict[tuple[Method, str], tuple[str, Urls, float]] = {}
 
     def put(self, name: str, content: bytes) -> None:
         self._patiently("Writing {} to the store", "PUT", name, content)
@@ -177,8 +195,10 @@ class _ArchiveObjects:
         )
 
     def _try(self, method: Method, name: str, content: bytes | None) -> bytes:
-        url, ours = self._url(method, name)
-        status, answer = self._transfers.request(method, url, content, {}, ours=ours)
+        url, told = self._url(method, name)
+        status, answer = self._transfers.request(
+            method, url, content, {}, ours=told.by_conductor, authority=told.authority
+        )
         if status < http.HTTPStatus.MULTIPLE_CHOICES:
             return answer
         with self._lock, suppress(KeyError):
@@ -196,17 +216,14 @@ class _ArchiveObjects:
             raise Failed(f"{name} cannot be written: {said}", code="store-refused")
         raise _Again(said)
 
-    def _url(self, method: Method, name: str) -> tuple[str, bool]:
+    def _url(self, method: Method, name: str) -> tuple[str, Urls]:
         with self._lock:
             signed = self._signed.get((method, name))
         if signed is None or time.monotonic() > signed[2]:
             names = _with_those_ahead(name)
             until = time.monotonic() + VALID_S / 2
             told = self._transfers.urls(self._container, method, [self._prefix + one for one in names])
-            fresh = {
-                (method, one): (url, told.by_conductor, until)
-                for one, url in zip(names, told.urls, strict=True)
-            }
+            fresh = {(method, one): (url, told, until) for one, url in zip(names, told.urls, strict=True)}
             with self._lock:
                 self._signed = {
                     **{known: kept for known, kept in self._signed.items() if kept[2] > time.monotonic()},

@@ -66,7 +66,9 @@ def add_routes(app: FastAPI, store: Store, backups: BackupStore) -> None:
             # Whatever keeps us from signing is ours to mend, and no refusal of this guest.
             log.warning("urls cannot be signed", error=error.sentence)
             return Response(error.sentence, 503)
-        answer = urls.Urls(urls=signed, by_conductor=isinstance(backups, DirectoryBackups))
+        answer = urls.Urls(
+            urls=signed, by_conductor=isinstance(backups, DirectoryBackups), authority=backups.authority
+        )
         return Response(answer.model_dump_json(), media_type="application/json")
 
     if isinstance(backups, DirectoryBackups):

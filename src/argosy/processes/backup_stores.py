@@ -8,13 +8,14 @@ from typing import Any
 
 import yaml
 
+from argosy.domain.errors import Invalid
 from argosy.files import write_once
 from argosy.settings import Settings, SwiftSettings
 from argosy.storage.backups import BackupStore
 
 
 def backup_store(settings: Settings, secrets_directory: Path) -> BackupStore:
-    """Raises OSError or KeyError when a file that is named is not there, or has not what it is named for."""
+    """Raises OSError when a file that is named is not there, Invalid when it has not what it is named for."""
     wanted = settings.backups
     signing = secrets_directory / "backup-urls.key"
     write_once(signing, secrets.token_hex(32), 0o600)
@@ -28,11 +29,14 @@ def backup_store(settings: Settings, secrets_directory: Path) -> BackupStore:
             region=s3.region,
             access_key=s3.access_key,
             secret_key=_content(s3.secret_key_file),
+            ca_file=wanted.ca_file,
         )
     if wanted.store == "swift":
         from argosy.storage.backup_swift import SwiftBackups
 
-        return SwiftBackups(_log_in(wanted.swift), signing.read_text())
+        return SwiftBackups(
+            _log_in(wanted.swift, wanted.ca_file), signing.read_text(), ca_file=wanted.ca_file
+        )
     from argosy.storage.backup_directory import DirectoryBackups
     from argosy.storage.directory import DirectoryStore
 
@@ -41,13 +45,19 @@ def backup_store(settings: Settings, secrets_directory: Path) -> BackupStore:
     return DirectoryBackups(place, f"https://{host}:{port}", bytes.fromhex(signing.read_text()))
 
 
-def _log_in(swift: SwiftSettings) -> Any:
+def _log_in(swift: SwiftSettings, ca_file: Path | None) -> Any:
     from argosy.storage import backup_swift
 
     if swift.cloud is not None and swift.clouds_file is not None:
-        clouds = yaml.safe_load(swift.clouds_file.read_text())["clouds"]
-        return backup_swift.by_keystone(clouds[swift.cloud])
-    return backup_swift.by_name(swift.auth_url or "", swift.user or "", _content(swift.password_file) or "")
+        try:
+            cloud = yaml.safe_load(swift.clouds_file.read_text())["clouds"][swift.cloud]
+            return backup_swift.by_keystone(cloud, ca_file=ca_file)
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise Invalid(
+                f"backups.swift: {swift.clouds_file} has no cloud {swift.cloud} with what is needed to log in."
+            ) from error
+    password = _content(swift.password_file) or ""
+    return backup_swift.by_name(swift.auth_url or "", swift.user or "", password, ca_file=ca_file)
 
 
 def _content(file: Path | None) -> str | None:

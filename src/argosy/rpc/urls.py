@@ -24,9 +24,11 @@ class UrlsWanted(BaseModel):
 class Urls(BaseModel):
     """In the order of the names; each is good for `VALID_S` seconds.
 
-    `by_conductor` says that the conductor itself serves them, so that the guest shows its certificate.
+    `by_conductor` says that the conductor itself serves them, so that the guest shows its certificate. `authority`
+    (PEM) signed the store's certificate, if that is nobody whom the guest's system knows.
     """
 
     model_config = ConfigDict(extra="ignore")
     urls: list[str]
     by_conductor: bool = False
+    authority: str | None = None

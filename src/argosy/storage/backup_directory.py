@@ -116,7 +116,7 @@ class DirectoryBackups(BackupStore):
             except ObjectNotFound:
                 continue
 
-    def tidy(self) -> None:
+    def tidy(self, container: str) -> None:  # noqa: ARG002 - what is left has no name yet
         with _told():
             self._store.expire()
 

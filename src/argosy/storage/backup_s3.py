@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -44,7 +45,9 @@ class S3Backups(BackupStore):
         region: str | None = None,
         access_key: str | None = None,
         secret_key: str | None = None,
+        ca_file: Path | None = None,
     ) -> None:
+        self.authority = None if ca_file is None else ca_file.read_text()
         self._bucket = bucket
         self._s3: Any = boto3.session.Session().client(
             "s3",
@@ -52,6 +55,7 @@ class S3Backups(BackupStore):
             region_name=region or "us-east-1",
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
+            verify=None if ca_file is None else str(ca_file),
             config=Config(
                 signature_version="s3v4",
                 connect_timeout=10,
@@ -114,11 +118,12 @@ class S3Backups(BackupStore):
                 first = answer["Errors"][0]
                 raise Failed(f"The store does not delete {first.get('Key')}: {first.get('Message')}.")
 
-    def tidy(self) -> None:
-        """Of uploads in parts the bucket keeps what came until they are ended."""
+    def tidy(self, container: str) -> None:
+        """Of uploads in parts the bucket keeps what came until they are ended; it may hold others' besides ours."""
         before = datetime.now(UTC) - _ABANDONED
+        ours = {"Bucket": self._bucket, "Prefix": _key(container, "")}
         with _told():
-            for page in self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket):
+            for page in self._s3.get_paginator("list_multipart_uploads").paginate(**ours):
                 for one in page.get("Uploads", ()):
                     if one["Initiated"] < before:
                         self._s3.abort_multipart_upload(

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import hmac
 import re
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import httpx
 
-from argosy.domain.errors import Failed, Forbidden, Invalid, Unavailable
+from argosy.domain.errors import ArgosyError, Failed, Forbidden, Invalid, Unavailable
 from argosy.storage.backups import BackupStore, Held, Method
 from argosy.storage.base import ContainerNotFound, ObjectNotFound, StoreFull, check_container_name
 
 _PART = 1024 * 1024
 _LISTED_AT_ONCE = 1000
+_AGAIN_S = 5.0
 _TIMEOUT = httpx.Timeout(60, connect=10)
 
 # Where the account is and a token for it. Raises Unavailable, Forbidden.
@@ -34,12 +38,14 @@ class SwiftBackups(BackupStore):
 
     kind = "swift"
 
-    def __init__(self, log_in: LogIn, key: str) -> None:
+    def __init__(self, log_in: LogIn, key: str, *, ca_file: Path | None = None) -> None:
+        self.authority = None if ca_file is None else ca_file.read_text()
         self._log_in = log_in
         self._key = key
         self._lock = threading.Lock()
         self._known: tuple[str, str] | None = None
-        self._http = httpx.Client(timeout=_TIMEOUT, trust_env=False)
+        self._failed: tuple[ArgosyError, float] | None = None
+        self._http = httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=trusting(ca_file))
 
     def sign(self, method: Method, container: str, name: str, *, prefix: str, until: datetime) -> str:
         if not name.startswith(prefix):
@@ -66,17 +72,21 @@ class SwiftBackups(BackupStore):
         return self._ask("GET", container, name).content
 
     def read(self, container: str, name: str) -> Iterator[bytes]:
-        account, token = self._account()
-        with (
-            _told(),
-            self._http.stream(
-                "GET", _url(account, container, name), headers={"X-Auth-Token": token}
-            ) as answer,
-        ):
-            if answer.status_code >= 300:
-                answer.read()
-                raise _refused(answer, container, name)
-            yield from answer.iter_bytes(_PART)
+        for again in (False, True):
+            account, token = self._account(again=again)
+            with (
+                _told(),
+                self._http.stream(
+                    "GET", _url(account, container, name), headers={"X-Auth-Token": token}
+                ) as answer,
+            ):
+                if answer.status_code == httpx.codes.UNAUTHORIZED and not again:
+                    continue
+                if answer.status_code >= 300:
+                    answer.read()
+                    raise _refused(answer, container, name)
+                yield from answer.iter_bytes(_PART)
+                return
 
     def objects(self, container: str, prefix: str) -> Iterator[Held]:
         marker = ""
@@ -100,7 +110,7 @@ class SwiftBackups(BackupStore):
             except ObjectNotFound:
                 continue
 
-    def tidy(self) -> None:
+    def tidy(self, container: str) -> None:
         """Swift does so by itself."""
 
     def location(self, container: str, prefix: str) -> str:
@@ -120,9 +130,16 @@ class SwiftBackups(BackupStore):
         self._http.close()
 
     def _account(self, *, again: bool = False) -> tuple[str, str]:
+        """Raises what the last try raised while that is only just over: lists of backups ask for each of them."""
         with self._lock:
             if self._known is None or again:
-                url, token = self._log_in()
+                if self._failed is not None and time.monotonic() < self._failed[1]:
+                    raise self._failed[0]
+                try:
+                    url, token = self._log_in()
+                except ArgosyError as error:
+                    self._failed = (error, time.monotonic() + _AGAIN_S)
+                    raise
                 self._known = (url.rstrip("/"), token)
             return self._known
 
@@ -154,13 +171,26 @@ class SwiftBackups(BackupStore):
         return answer
 
 
-def by_name(url: str, user: str, password: str) -> LogIn:
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """Whom the system trusts, and who signed this."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def by_name(url: str, user: str, password: str, *, ca_file: Path | None = None) -> LogIn:
     """With Swift's own accounts (v1 auth, as tempauth has it); the user is `account:name`."""
+    context = trusting(ca_file)
 
     def log_in() -> tuple[str, str]:
         with _told():
             answer = httpx.get(
-                url, headers={"X-Auth-User": user, "X-Auth-Key": password}, timeout=_TIMEOUT, trust_env=False
+                url,
+                headers={"X-Auth-User": user, "X-Auth-Key": password},
+                timeout=_TIMEOUT,
+                trust_env=False,
+                verify=context,
             )
         if answer.status_code >= 300:
             raise _refused(answer, "", None)
@@ -169,8 +199,11 @@ def by_name(url: str, user: str, password: str) -> LogIn:
     return log_in
 
 
-def by_keystone(cloud: dict[str, Any]) -> LogIn:
-    """With Keystone, by what a cloud of clouds.yaml says: `auth`, and perhaps `region_name` and `interface`."""
+def by_keystone(cloud: dict[str, Any], *, ca_file: Path | None = None) -> LogIn:
+    """With Keystone, by what a cloud of clouds.yaml says.
+
+    That is `auth`, and perhaps `region_name`, `interface`, `cacert` and `verify`.
+    """
     from keystoneauth1 import exceptions, session
     from keystoneauth1.identity import generic
 
@@ -178,7 +211,9 @@ def by_keystone(cloud: dict[str, Any]) -> LogIn:
     plugin = (
         generic.Password(**auth) if "application_credential_id" not in auth else _application_credential(auth)
     )
-    keystone = session.Session(plugin, verify=cloud.get("cacert", True))
+    authority = cloud.get("cacert") or (None if ca_file is None else str(ca_file))
+    verify = (authority or True) if cloud.get("verify", True) else False
+    keystone = session.Session(plugin, verify=verify)
 
     def log_in() -> tuple[str, str]:
         try:

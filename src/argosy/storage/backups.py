@@ -30,6 +30,7 @@ class BackupStore(Protocol):
     """
 
     kind: str  # "directory", "s3" or "swift"
+    authority: str | None = None  # PEM, of a store whose certificate is signed by nobody whom guests know
 
     def sign(self, method: Method, container: str, name: str, *, prefix: str, until: datetime) -> str:
         """A URL that does this to this object, which lies below `prefix`, and to none that does not."""
@@ -52,8 +53,8 @@ class BackupStore(Protocol):
     def delete(self, container: str, prefix: str) -> None:
         """Every object below a prefix; what is not there is no error."""
 
-    def tidy(self) -> None:
-        """Take away what interrupted writes left in the store, where it does not do so by itself."""
+    def tidy(self, container: str) -> None:
+        """Take away what interrupted writes left of it, where the store does not do so by itself."""
 
     def location(self, container: str, prefix: str) -> str:
         """What users are shown as `locationRef`, and may be given back as `remote_location`."""

@@ -131,7 +131,7 @@ def expire_objects() -> None:
     gone = parts().objects.expire()
     if gone:
         log.info("objects expired", objects=gone)
-    parts().backups.tidy()
+    parts().backups.tidy(parts().backup_container)
 
 
 def run_backup_schedules() -> None:
