@@ -19,6 +19,7 @@ from argosy.domain.errors import Forbidden, Invalid, Unavailable
 from argosy.metadata import migrations
 from argosy.metadata.store import Store
 from argosy.rpc.server import PEER
+from argosy.storage import backup_s3
 from argosy.storage.backup_directory import DirectoryBackups
 from argosy.storage.backup_s3 import S3Backups
 from argosy.storage.backup_swift import SwiftBackups, by_name
@@ -207,6 +208,18 @@ def test_a_location_leads_back(kept: tuple[BackupStore, Ask]) -> None:
     for other in ("", "file:///etc/passwd", "s3://other/c/i/b/", "http://elsewhere/v1/AUTH_x/c/i/b/"):
         with pytest.raises(Invalid, match="remote_location"):
             store.locate(other)
+
+
+def test_only_abandoned_uploads_of_ours_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket may hold others' besides."""
+    monkeypatch.setattr(backup_s3, "_ABANDONED", timedelta(0))
+    with _s3(tmp_path) as (store, _), closing(store):
+        assert isinstance(store, S3Backups)
+        for key in ("c/i1/b1/large", "cd/i1/b1/large", "photos/1.jpg"):
+            store._s3.create_multipart_upload(Bucket="vault", Key=key)
+        store.tidy("c")
+        left = store._s3.list_multipart_uploads(Bucket="vault")["Uploads"]
+        assert [one["Key"] for one in left] == ["cd/i1/b1/large", "photos/1.jpg"]
 
 
 @pytest.mark.parametrize("kind", ["s3", "swift"])

@@ -6,9 +6,10 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -19,6 +20,7 @@ from argosy.rpc.messages import Archive
 from argosy.rpc.urls import PATH
 from argosy.storage.archive import CHUNK_BYTES, Objects, Reader, Writer
 from argosy.storage.base import ObjectNotFound, StoreFull
+from tests.support.certificates import TestAuthority
 
 OK = 200
 ARCHIVE = Archive(id="b", container="backups", prefix="i/b/", key=bytes(32).hex())
@@ -38,6 +40,7 @@ class Place(ThreadingHTTPServer):
         self.asked: list[list[str]] = []
         self.faults: dict[str, Iterator[int]] = {}
         self.connections = 0
+        self.authority: str | None = None
 
     def fail(self, path: str, *how: int, always: bool = False) -> None:
         self.faults[path] = chain(repeat(how[0])) if always else iter(how)
@@ -97,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = json.loads(content)
         self.server.asked.append(wanted["names"])
         urls = [f"{self.server.url}/store/{name}?signed={wanted['method']}" for name in wanted["names"]]
-        self._answer(OK, json.dumps({"urls": urls}).encode())
+        self._answer(OK, json.dumps({"urls": urls, "authority": self.server.authority}).encode())
 
     def do_PUT(self) -> None:
         content = self._content()
@@ -157,6 +160,25 @@ def test_an_archive_goes_through_below_its_prefix(place: Place, objects: Objects
         "i/b/manifest.json",
     ]
     assert b"".join(Reader(objects, "b", bytes(32)).read()) == stream
+
+
+def test_a_store_may_have_an_authority_of_its_own(tmp_path: Path) -> None:
+    authority = TestAuthority()
+    issued = authority.issue("127.0.0.1")
+    (tmp_path / "own.pem").write_text(issued.key + issued.certificate)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "own.pem")
+    with serving() as place:
+        place.socket = server.wrap_socket(place.socket, server_side=True)
+        place.url = place.url.replace("http:", "https:")
+        context = ssl.create_default_context(cadata=authority.certificate)
+        with closing(Transfers(place.url, context, "i", patience_s=0)) as transfers:
+            with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                transfers.objects(ARCHIVE).put("chunk-00000000", b"x")
+            place.authority = authority.certificate
+            objects = transfers.objects(ARCHIVE)
+            objects.put("chunk-00000000", b"x")
+            assert objects.get("chunk-00000000") == b"x"
 
 
 def test_urls_are_asked_for_ahead_and_connections_kept(place: Place, objects: Objects) -> None:

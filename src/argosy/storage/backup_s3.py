@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnection
 
 from argosy.domain.errors import Failed, Forbidden, Invalid, Unavailable
@@ -46,6 +46,7 @@ class S3Backups(BackupStore):
         access_key: str | None = None,
         secret_key: str | None = None,
         ca_file: Path | None = None,
+        tries: int = 4,
     ) -> None:
         self.authority = None if ca_file is None else ca_file.read_text()
         self._bucket = bucket
@@ -63,7 +64,7 @@ class S3Backups(BackupStore):
                 # What came with boto3 1.36 and other stores do not know.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                retries={"max_attempts": 4, "mode": "standard"},
+                retries={"max_attempts": tries, "mode": "standard"},
                 s3={"addressing_style": "path" if endpoint else "auto"},
             ),
         )
@@ -168,7 +169,7 @@ def _told(name: str = "") -> Iterator[None]:
         if status >= 500 or code in {"SlowDown", "RequestTimeout"}:
             raise Unavailable(f"The store of backups does not work: it answered {code}.") from error
         raise Failed(f"The store of backups refused: {error}.", code="store-refused") from error
-    except (NoConnection, HTTPClientError) as error:
+    except (NoConnection, HTTPClientError, IncompleteReadError) as error:
         raise Unavailable(f"The store of backups does not answer: {error}.") from error
     except BotoCoreError as error:
         raise Failed(f"The store of backups cannot be used: {error}.", code="store-refused") from error

@@ -226,6 +226,8 @@ def by_keystone(cloud: dict[str, Any], *, ca_file: Path | None = None) -> LogIn:
             token = keystone.get_token()
         except (exceptions.Unauthorized, exceptions.Forbidden) as error:
             raise Forbidden(f"Keystone refuses us: {error}.") from error
+        except exceptions.CatalogException as error:
+            raise Failed(f"The cloud has no object store for us: {error}.", code="no-object-store") from error
         except exceptions.ClientException as error:
             raise Unavailable(f"Keystone does not answer: {error}.") from error
         if url is None:
