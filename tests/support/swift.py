@@ -87,8 +87,9 @@ def _programs() -> Path:
 
 
 def _install(place: Path) -> None:
-    pip = [sys.executable, "-m", "pip", "--python", place / "bin/python", "install", "-q"]
-    for command in ([sys.executable, "-m", "venv", "--without-pip", place], [*pip, RELEASE, "setuptools<81"]):
+    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin/python"), "install", "-q"]
+    make = [sys.executable, "-m", "venv", "--without-pip", str(place)]
+    for command in (make, [*pip, RELEASE, "setuptools<81"]):
         subprocess.run(command, check=True, capture_output=True, timeout=250)
 
 
