@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pymysql
@@ -72,35 +73,48 @@ def run_in_postgresql(guest: Guest, database: str, *statements: str) -> list[tup
 PLACE = "x" * 300
 
 
+HOSTILE_ARCHIVES = [
+    "RESET ROLE; CREATE ROLE evil SUPERUSER LOGIN;",
+    "RESET SESSION AUTHORIZATION; ALTER ROLE ann SUPERUSER;",
+    "RESET ROLE; COPY (SELECT 1) TO PROGRAM 'touch /tmp/argosy-evil';",
+    "RESET ROLE; GRANT os_admin TO ann;",
+    "RESET ROLE; DROP DATABASE other;",
+    "SELECT pg_read_file('/etc/passwd');",
+]
+
+
 @places("postgresql")
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "RESET ROLE; CREATE ROLE evil SUPERUSER LOGIN;",
-        "RESET SESSION AUTHORIZATION; ALTER ROLE ann SUPERUSER;",
-        "RESET ROLE; COPY (SELECT 1) TO PROGRAM 'touch /tmp/argosy-evil';",
-        "RESET ROLE; GRANT os_admin TO ann;",
-        "RESET ROLE; DROP DATABASE other;",
-        "SELECT pg_read_file('/etc/passwd');",
-    ],
-)
-def test_an_archive_does_nothing_a_user_of_the_database_may_not(filled: Guest, hostile: str) -> None:
+def test_an_archive_does_nothing_a_user_of_the_database_may_not(filled: Guest) -> None:
     run_in_postgresql(
         filled, "shop", "CREATE TABLE public.victim (a int)", f"COMMENT ON TABLE public.victim IS '{PLACE}'"
     )
     before = f"COMMENT ON TABLE public.victim IS '{PLACE}';"
     content = dumped(filled)
     assert before.encode() in content
-    content = content.replace(before.encode(), hostile.ljust(len(before)).encode())
     run_in_postgresql(filled, "shop", "DROP TABLE public.victim")
-    with pytest.raises(Invalid, match=r"permission denied|must be|nothing of it is there"):
-        load(filled, content)
-    assert run_in_postgresql(
-        filled,
-        "shop",
-        "SELECT (SELECT count(*) FROM pg_roles WHERE rolsuper), to_regclass('public.victim'),"
-        " (SELECT count(*) FROM pg_roles WHERE rolname LIKE '%load')",
-    ) == [(1, None, 0)]
+    for hostile in HOSTILE_ARCHIVES:
+        with pytest.raises(Invalid, match=r"permission denied|must be|cannot run"):
+            load(filled, content.replace(before.encode(), hostile.ljust(len(before)).encode()))
+        assert run_in_postgresql(
+            filled,
+            "shop",
+            "SELECT (SELECT count(*) FROM pg_roles WHERE rolsuper), to_regclass('public.victim'),"
+            " (SELECT count(*) FROM pg_roles WHERE rolname LIKE '%load'),"
+            " (SELECT count(*) FROM pg_database WHERE datname = 'other')",
+        ) == [(1, None, 0, 1)], hostile
+    load(filled, content)
+
+
+@places("postgresql")
+def test_a_server_that_an_older_release_started_lets_an_import_in(filled: Guest) -> None:
+    rules = filled.host.etc / "pg_hba.conf"
+    older = [line for line in rules.read_text().splitlines() if line != "local all all scram-sha-256"]
+    rules.write_text("".join(f"{line}\n" for line in older))
+    run_in_postgresql(filled, "shop", "CREATE TABLE public.things (a int)", "SELECT pg_reload_conf()")
+    content = dumped(filled)
+    run_in_postgresql(filled, "shop", "DROP TABLE public.things")
+    assert load(filled, content) == []
+    assert run_in_postgresql(filled, "shop", "SELECT count(*) FROM public.things") == [(0,)]
 
 
 @places("postgresql")
@@ -161,28 +175,30 @@ def ask_mariadb(guest: Guest, who: tuple[str, str], *statements: str) -> list[An
     return rows
 
 
+HOSTILE_SCRIPTS = [
+    "\\! touch /tmp/argosy-evil",
+    "system touch /tmp/argosy-evil",
+    "source /etc/hostname",
+    "CREATE USER evil IDENTIFIED BY 'x';",
+    "GRANT ALL ON *.* TO ann;",
+    "DROP DATABASE other;",
+    "CREATE TABLE other.evil (a int);",
+    "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE victim;",
+    "SELECT LOAD_FILE('/etc/passwd') INTO OUTFILE 'evil';",
+    "SET GLOBAL max_connections = 1;",
+    "USE mysql; DELETE FROM global_priv;",
+]
+
+
 @places("mariadb")
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "\\! touch /tmp/argosy-evil",
-        "system touch /tmp/argosy-evil",
-        "source /etc/hostname",
-        "CREATE USER evil IDENTIFIED BY 'x';",
-        "GRANT ALL ON *.* TO ann;",
-        "DROP DATABASE other;",
-        "CREATE TABLE other.evil (a int);",
-        "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE victim;",
-        "SELECT LOAD_FILE('/etc/passwd') INTO OUTFILE 'evil';",
-        "SET GLOBAL max_connections = 1;",
-        "USE mysql; DELETE FROM global_priv;",
-    ],
-)
-def test_a_script_does_nothing_a_user_of_the_database_may_not(filled: Guest, hostile: str) -> None:
-    with pytest.raises(Invalid, match="was not loaded to its end"):
-        load(filled, f"CREATE TABLE victim (a text);\n{hostile}\nSELECT 1;\n".encode())
-    assert run_in_mariadb(filled, "SELECT COUNT(*) FROM mysql.global_priv WHERE User = 'evil'") == [(0,)]
-    assert run_in_mariadb(filled, "SHOW TABLES IN other") == []
+def test_a_script_does_nothing_a_user_of_the_database_may_not(filled: Guest) -> None:
+    for hostile in HOSTILE_SCRIPTS:
+        with pytest.raises(Invalid, match="was not loaded to its end"):
+            load(filled, f"CREATE OR REPLACE TABLE victim (a text);\n{hostile}\nSELECT 1;\n".encode())
+        made = run_in_mariadb(filled, "SELECT COUNT(*) FROM mysql.global_priv WHERE User = 'evil'")
+        assert made == [(0,)], hostile
+        assert run_in_mariadb(filled, "SHOW TABLES IN other") == [], hostile
+    assert not Path("/tmp/argosy-evil").exists()
     filled.connect(ANN, SECRET, "shop").close()
 
 
