@@ -98,7 +98,7 @@ class MariaDbBackUps(MariaDbUpgrades, BackUps, Engine):
                 "binlog": point.file,
                 "binlog_position": point.position,
                 "gtids": point.gtids,
-                **({} if log_from is None else {LOG_FROM: log_from, POSITION: point.gtids}),
+                **({} if log_from is None else {LOG_FROM: log_from, POSITION: State(point.gtids).place}),
             }
 
     def restore(self, chain: Sequence[Stored], log: Log | None, say: Say) -> Facts:

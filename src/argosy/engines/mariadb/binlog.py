@@ -23,6 +23,8 @@ _QUERY, _STOP, _ROTATE, _FORMAT, _XID, _XA_PREPARE = 2, 3, 4, 15, 16, 38
 _CHECKPOINT, _GTID, _GTID_LIST, _START_ENCRYPTION = 161, 162, 163, 164
 _BETWEEN = frozenset({_STOP, _ROTATE, _FORMAT, _CHECKPOINT, _GTID_LIST})
 _ENDS = frozenset({_XID, _XA_PREPARE})
+# Nothing yet, and what only prepares for a statement: INTVAR, RAND, USER_VAR, ANNOTATE_ROWS.
+_BEFORE_QUERY = frozenset({0, 5, 13, 14, 160})
 _STANDALONE = 1
 _TEXT = re.compile(r"(\d{1,10})-(\d{1,10})-(\d{1,20})", re.ASCII)
 
@@ -82,6 +84,12 @@ class State:
     def position(self) -> str:
         """The last of each domain."""
         return ",".join(str(list(servers.values())[-1]) for _, servers in sorted(self._domains.items()))
+
+    @property
+    def place(self) -> str:
+        """What users name it by: the last of the server's own domain, where there is one."""
+        own = self._domains.get(0)
+        return str(list(own.values())[-1]) if own else self.position
 
     def __str__(self) -> str:
         return ",".join(str(one) for _, servers in sorted(self._domains.items()) for one in servers.values())
@@ -167,7 +175,9 @@ def _is_end(content: mmap.mmap, kind: int, end: int, *, standalone: bool) -> boo
     """Whether the last event ends a transaction."""
     if kind in _ENDS:
         return True
-    if standalone or kind != _QUERY:
-        return kind != 0
+    if standalone:
+        return kind not in _BEFORE_QUERY
+    if kind != _QUERY:
+        return False
     # A checksum of four bytes may follow.
     return any(content[max(0, end - 12) : end - cut].endswith((b"COMMIT", b"ROLLBACK")) for cut in (0, 4))

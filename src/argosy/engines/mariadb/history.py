@@ -67,8 +67,11 @@ def open_log(host: Host) -> None:
 
 def tidy(host: Host) -> None:
     """Remove binary logs whose data is not there any more."""
-    places = [place for place in host.data.parent.iterdir() if place.is_dir()]
-    wanted = {of(place).log for place in places if (place / "ibdata1").is_file()}
-    for place in places:
-        if (place.name == History.log or _DIRECTORY.fullmatch(place.name)) and place.name not in wanted:
-            staging.remove(place)
+    volume = host.data.parent
+    places = {place.name for place in volume.iterdir() if place.is_dir()}
+    wanted = {of(volume / name).log for name in places if (volume / name / "ibdata1").is_file()}
+    if places != {place.name for place in volume.iterdir() if place.is_dir()}:
+        return  # data is being exchanged, and may have been read under its former name
+    for name in places - wanted:
+        if name == History.log or _DIRECTORY.fullmatch(name):
+            staging.remove(volume / name)

@@ -196,8 +196,8 @@ def _segment(place: Path, one: LogFile, after: LogFile) -> Segment:
         last = transaction
         state.add(transaction.gtid)
     facts: dict[str, Any] = {"opened_at": one.opened_at, "closed_at": after.opened_at}
-    if state.position:
-        facts[POSITION] = state.position
+    if state.place:
+        facts[POSITION] = state.place
     return Segment(
         name=f"{one.starts:015d}.{one.name}",
         starts=one.starts,
