@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -90,3 +91,37 @@ def test_the_whole_service_comes_back(argosy: Server, demo: Client, instance: di
         delete_backup(demo, newest["id"])
     assert demo.get(f"/backups?instance_id={instance_id}").json()["backups"] == []
     assert _objects(argosy) <= others, "its backups have left something in the store"
+
+
+@pytest.mark.parametrize(
+    ("datastore", "older", "newer"),
+    [
+        pytest.param("mariadb", "10.11", "11.8"),
+        pytest.param(
+            "postgresql",
+            "15",
+            "17",
+            marks=pytest.mark.skipif(
+                "ARGOSY_TEST_LONG" not in os.environ, reason="one is enough for every day"
+            ),
+        ),
+    ],
+)
+def test_a_backup_of_an_older_version_becomes_an_instance_of_a_newer_one(
+    argosy: Server, demo: Client, datastore: str, older: str, newer: str
+) -> None:
+    source = made(argosy, demo, "of-old", datastore, older)
+    with closing(Shop(argosy, source)) as shop:
+        shop.put(1)
+    backup = back_up(demo, source["id"])
+    point = {"backupRef": backup["id"]}
+    refused = {"name": "x", "restorePoint": point, "datastore": {"type": "valkey"}, "volume": {"size": 1}}
+    assert demo.post("/instances", json={"instance": refused}).status_code == 400
+    other = restored(argosy, demo, "of-new", backup["id"], datastore={"type": datastore, "version": newer})
+    assert other["datastore"]["version"] == newer
+    with closing(Shop(argosy, other)) as shop:
+        assert shop.numbers() == [1]
+    for one in (source, other):
+        demo.delete(f"/instances/{one['id']}")
+        argosy.wait_until_gone(demo, one["id"])
+    delete_backup(demo, backup["id"])

@@ -11,8 +11,12 @@ SECRET, LATER = "Ann-secret-77", "Ann-later-88"
 _KEYS = {"valkey", "redis"}
 
 
-def made(argosy: Server, demo: Client, name: str, datastore: str, **more: Any) -> dict[str, Any]:
+def made(
+    argosy: Server, demo: Client, name: str, datastore: str, version: str | None = None, **more: Any
+) -> dict[str, Any]:
     """An instance with a user ann, who may use the database shop where there are any."""
+    if version is not None:
+        more["datastore"] = {"type": datastore, "version": version}
     user: dict[str, Any] = {"name": "ann", "password": SECRET}
     if datastore not in _KEYS:
         more["databases"] = [{"name": "shop"}]

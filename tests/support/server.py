@@ -192,7 +192,7 @@ class Server:
 
     # Instances
 
-    def create(self, client: Client, name: str, datastore: str, **more: Any) -> dict[str, Any]:
+    def create(self, client: Client, name: str, datastore: str, /, **more: Any) -> dict[str, Any]:
         """A new instance, ACTIVE and healthy."""
         body = {
             "name": name,

@@ -106,8 +106,8 @@ class Backup:
             )
         if version != self.version:
             raise Invalid(
-                f"Backup {self.id} is of version {self.version} and is restored to that; upgrade the instance to "
-                f"{version} afterwards.",
+                f"Backup {self.id} is of version {self.version}, whose data {version} does not take over: restore it to "
+                f"{self.version} or a version that can be upgraded to from there.",
                 code="other-version",
             )
 

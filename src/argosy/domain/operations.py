@@ -39,7 +39,8 @@ class InstanceRequest(Request):
 class CreateInstance(InstanceRequest):
     """`sealed` holds the databases and users to make, encrypted: passwords never lie in a queue.
 
-    With `configuration_id` it is made with the values of that group; with `recovery` of a backup's data.
+    With `configuration_id` it is made with the values of that group; with `recovery` of a backup's data, and with
+    `upgrade_to` moved to another version of its datastore then.
     """
 
     kind: ClassVar[str] = "instance.create"
@@ -48,6 +49,7 @@ class CreateInstance(InstanceRequest):
     sealed: str
     configuration_id: str | None = None
     recovery: Recovery | None = None
+    upgrade_to: str | None = None
 
 
 @dataclass(frozen=True)

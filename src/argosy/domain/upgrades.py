@@ -18,7 +18,7 @@ def is_release(current: Target, target: Target) -> bool:
 def targets(datastores: Mapping[str, Datastore], current: Target) -> list[Target]:
     """What an instance can be moved to, its own datastore's first."""
     found = [(datastore, version) for datastore, version in _all(datastores) if version.active]
-    fitting = [one for one in found if _can_follow(current, one)]
+    fitting = [one for one in found if can_follow(current, one)]
     return sorted(fitting, key=lambda one: one[0].name != current[0].name)
 
 
@@ -39,7 +39,7 @@ def target(datastores: Mapping[str, Datastore], current: Target, wanted: str) ->
             f"{_offer(datastores, current)}",
             code="same-version",
         )
-    if not _can_follow(current, chosen):
+    if not can_follow(current, chosen):
         raise Invalid(
             f"An instance of {shown} cannot be moved to {chosen[0].name} {chosen[1].name}, which does not read its data: "
             f"{_offer(datastores, current)}",
@@ -50,7 +50,8 @@ def target(datastores: Mapping[str, Datastore], current: Target, wanted: str) ->
     return chosen
 
 
-def _can_follow(current: Target, one: Target) -> bool:
+def can_follow(current: Target, one: Target) -> bool:
+    """Whether an instance of the current version can be moved to that one."""
     datastore, version = one
     if version.id == current[1].id:
         return False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argosy.domain.operations import CreateInstance
+from argosy.domain.operations import CreateInstance, UpgradeInstance
+from argosy.taskmanager import upgrade
 from argosy.taskmanager.steps import backups, configurations, guest, images, log_archives, servers, volumes
 from argosy.taskmanager.workflow import workflow
 
@@ -43,3 +44,9 @@ def create_instance(asked: CreateInstance) -> Iterator[None]:
     if wanted is not None:
         configurations.applied(asked.instance_id, wanted)
     guest.note_guard(asked.instance_id, address)
+    if asked.upgrade_to is not None:
+        # Its data is of an older version; what its server says of that is part of this stage.
+        for _ in upgrade.move(
+            UpgradeInstance(asked.operation_id, asked.instance_id, asked.datastore, asked.upgrade_to)
+        ):
+            pass

@@ -23,6 +23,11 @@ def upgrade_instance(asked: UpgradeInstance) -> Iterator[None]:
     Whatever fails, the instance runs its old version on its old data. Once the new one has served there is no
     way back, and nothing to go back for.
     """
+    yield from move(asked)
+
+
+def move(asked: UpgradeInstance) -> Iterator[None]:
+    """The same as a part of another workflow: the stages of an upgrade."""
     yield
     address = instances.server_of(asked.instance_id)
     before = instances.version_of(asked.instance_id)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 
+from argosy import catalog
 from argosy.api.call import Asked, Call, check_instance_id
 from argosy.api.extensions import backup_schedules, log_archives
 from argosy.api.route import faults, resource
@@ -44,6 +45,7 @@ from argosy.domain.instance import (
     check_tags,
 )
 from argosy.domain.operations import CreateInstance, DeleteInstance
+from argosy.domain.upgrades import can_follow, is_release
 from argosy.metadata.store import Transaction
 
 router = resource("instances")
@@ -209,6 +211,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
     tags = check_tags(asked.tags, "instance.tags")
     source = _source(call, asked)
     datastore, version = _datastore(call, asked.datastore, source)
+    begins_as = _begins_as(source, datastore, version)
     databases = [database.to_domain() for database in asked.databases]
     users = [user.to_domain() for user in asked.users]
     check_databases(datastore, databases)
@@ -234,7 +237,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             project_id=call.project_id,
             name=asked.name,
             datastore=datastore.name,
-            version=version.name,
+            version=begins_as.name,
             flavor_id=flavor.id,
             volume_gb=volume.size,
             autogrow_limit_gb=volume.autogrow_limit,
@@ -251,8 +254,10 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             operation_id=str(uuid.uuid4()),
             instance_id=instance.id,
             datastore=datastore.name,
-            version=version.name,
-            configuration_id=instance.configuration_id,
+            version=begins_as.name,
+            # Values for another version are applied when it runs that: see `sweeps.catch_up`.
+            configuration_id=instance.configuration_id if begins_as is version else None,
+            upgrade_to=None if begins_as is version else version.name,
             recovery=None if source is None else source.recovery,
             sealed=call.parts.seal.close(
                 {
@@ -451,21 +456,34 @@ def _idempotency(call: Call, body: CreateBody) -> tuple[str | None, str]:
 def _datastore(call: Call, named: DatastoreBody | None, source: Source | None) -> tuple[Datastore, Version]:
     """By name or id; a missing type or version is the default one, or the backup's."""
     asked = named or DatastoreBody()
-    were = (call.parts.default_datastore, None) if source is None else source.runs
+    were = (call.parts.default_datastore, "") if source is None else source.runs
     datastore = find_datastore(asked.type or were[0])
-    was = were[1] if datastore.name == were[0] else None
+    was = were[1] if datastore.name == were[0] else ""
     wanted = asked.version or was or datastore.default_version
     for version in datastore.versions:
         if wanted in (version.name, version.id):
             if not version.active:
                 raise Invalid(f"Version {wanted} of {datastore.name} is not offered any more.")
-            if source is not None:
-                source.backup.check_restores_to(datastore.name, version.name)
             return datastore, version
     offered = ", ".join(version.name for version in datastore.versions if version.active)
     if not wanted:
         raise Invalid(f"Datastore {datastore.name} has no default version: name one of {offered}.")
     raise Invalid(f"Datastore {datastore.name} has no version {wanted[:255]!r}: choose one of {offered}.")
+
+
+def _begins_as(source: Source | None, datastore: Datastore, version: Version) -> Version:
+    """The version that a backup's data is restored to first, when it is to become another one's. Raises Invalid."""
+    if source is None or (datastore.name, version.name) == source.runs:
+        return version
+    try:
+        was = catalog.version(*source.runs)
+    except KeyError:
+        was = (datastore, version)
+    if datastore.name != was[0].name or not (
+        is_release(was, (datastore, version)) or can_follow(was, (datastore, version))
+    ):
+        source.backup.check_restores_to(datastore.name, version.name)
+    return version if is_release(was, (datastore, version)) else was[1]
 
 
 def _configuration_id(
@@ -479,7 +497,9 @@ def _configuration_id(
     if asked.configuration is None:
         if source is None or "configuration" in asked.model_fields_set:
             return None
-        return former_group(call, tx, source)
+        # A group is of one version: an instance that becomes a newer one follows none.
+        same = (datastore.name, version.name) == source.runs
+        return former_group(call, tx, source) if same else None
     return group_for(tx, asked.configuration, datastore.name, version.name).id
 
 

@@ -78,7 +78,7 @@ class Source:
         return self.chain[-1]
 
     @property
-    def runs(self) -> tuple[str, str | None]:
+    def runs(self) -> tuple[str, str]:
         """Datastore and version that read it."""
         return self.backup.datastore, self.backup.version
 
