@@ -39,7 +39,8 @@ def begin(asked: ArchiveLogs) -> str:
                 datastore=instance.datastore,
                 version=instance.version,
                 store=own.backups.kind,
-                container=own.backup_container,
+                container=tx.backup_strategies.container(instance.project_id, instance.id)
+                or own.backup_container,
                 prefix=f"{instance.id}/log-{asked.operation_id}/",
                 wrapped_key=own.keys.new()[1],
                 began_at=datetime.now(UTC),
