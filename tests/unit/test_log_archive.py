@@ -98,7 +98,7 @@ def test_a_moment_is_reached_from_the_newest_backup_before_it(minutes: float, na
 def test_a_moment_outside_is_refused_with_what_there_is(minutes: float) -> None:
     one = history([backup("b1", 10, 100)], [archive()], [stretch(50, 300, 30)])
     with pytest.raises(
-        Invalid, match=r"it can be from 2026-11-28T12:10:00Z to 2026-11-28T12:30:00Z\."
+        Invalid, match=r"it can be from 2026-11-28T12:10:00Z to 2026-11-28T12:30:00Z\. Its log"
     ) as refused:
         one.to_time(at(minutes))
     assert refused.value.code == "not-restorable"
@@ -242,18 +242,18 @@ SEGMENTS = [
 ]
 
 
-def test_a_restore_needs_the_segments_from_its_backup_to_the_first_behind_its_target() -> None:
-    asked = Recovery("b", "a", to_time=at(2.5))
-    assert [one.name for one in needed(SEGMENTS, 15, asked, "lsn")] == ["s1", "s2", "s3"]
-    asked = Recovery("b", "a", to_position="0/1F")
-    assert [one.name for one in needed(SEGMENTS, 15, asked, "lsn")] == ["s1", "s2", "s3"][:3]
-    assert [one.name for one in needed(SEGMENTS, 15, Recovery("b", "a"), "lsn")] == [
-        "s1",
-        "s2",
-        "s3",
-        "s4",
-        "s5",
-    ]
+def names(recovery: Recovery, log_from: int = 15) -> list[str]:
+    return [one.name for one in needed(SEGMENTS, log_from, recovery, "lsn")]
+
+
+def test_a_restore_needs_the_segments_from_its_backup_to_the_one_behind_its_target() -> None:
+    assert names(Recovery("b", "a", to_time=at(2.5))) == ["s1", "s2", "s3"]
+    assert names(Recovery("b", "a", to_time=at(2.95))) == ["s1", "s2", "s3", "s4"]
+    assert names(Recovery("b", "a", to_position="0/1D")) == ["s1", "s2", "s3"]
+    assert names(Recovery("b", "a", to_position="0/1E")) == ["s1", "s2", "s3", "s4"]
+    assert names(Recovery("b", "a")) == ["s1", "s2", "s3", "s4", "s5"]
+    assert names(Recovery("b", "a"), 59) == ["s5"]
+    assert names(Recovery("b", "a"), 60) == []
 
 
 def test_it_needs_nothing_behind_a_gap_and_cannot_begin_behind_one() -> None:

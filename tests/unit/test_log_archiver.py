@@ -255,6 +255,9 @@ def test_another_history_does_not_go_into_the_archive_of_the_old_one(scene: Scen
         scene.server.write(10)
         scene.server.finish_segment()
         scene.turn()
+        status = scene.archiver.status()
+        assert status is not None
+        assert status.error == "It waits for a restore or an upgrade to end."
         # Another life in the middle of it waits too, until it is asked to go on with the same.
         scene.agent()._look()
         assert scene.store.told == ["s0"]

@@ -138,8 +138,12 @@ class LogArchiver:
         archive = self._archive
         if archive is None:
             return None
+        waits = "It waits for a restore or an upgrade to end." if self._suspended else None
         return LogReport(
-            archive_id=archive.id, lag_bytes=self._at.lag_bytes, until=self._at.until, error=self._at.error
+            archive_id=archive.id,
+            lag_bytes=self._at.lag_bytes,
+            until=self._at.until,
+            error=self._at.error or waits,
         )
 
     def run(self) -> None:

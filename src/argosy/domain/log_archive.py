@@ -215,6 +215,8 @@ class History:
             )
         else:
             why = f"it can be {', and '.join(str(window) for window in windows)}."
+            if windows[-1].archive.ended_at is None:
+                why += " Its log is archived on: what came later can be had in a minute."
         return Invalid(
             f"Instance {self.instance_id} cannot be restored {where}: {why}", code="not-restorable"
         )
@@ -239,12 +241,16 @@ def place_of(position: str, positions: Positions | None) -> int:
 def needed(
     segments: Sequence[Segment], log_from: int, recovery: Recovery, positions: Positions | None
 ) -> list[Segment]:
-    """Of an archive's segments in order: those to replay, from `log_from` up to a gap or with one that goes past the target.
+    """Of an archive's segments in order: those to replay, from `log_from` up to a gap, or to the one after that which goes past the target.
+
+    Whatever was acknowledged by a moment is in the first segment that was written to later, or before it. The one after it
+    lets a server that looks for something beyond the target find it.
 
     Raises BackupUnusable when the first is missing.
     """
     wanted: list[Segment] = []
     place = None if recovery.to_position is None else place_of(recovery.to_position, positions)
+    past = False
     for segment in segments:
         if segment.ends <= log_from:
             continue
@@ -255,8 +261,9 @@ def needed(
                 f"The archived log has a gap before {segment.name}: nothing leads there from this backup."
             )
         wanted.append(segment)
-        if _goes_past(segment, recovery.to_time, place, positions):
+        if past:
             break
+        past = _goes_past(segment, recovery.to_time, place, positions)
     return wanted
 
 
@@ -291,7 +298,7 @@ def _goes_past(
     segment: Segment, moment: datetime | None, place: int | None, positions: Positions | None
 ) -> bool:
     if moment is not None:
-        return segment.first_at is not None and segment.first_at > moment
+        return any(at is not None and at > moment for at in (segment.first_at, segment.last_at))
     if place is not None:
         reached = _place_in(segment.facts.get("position"), positions)
         if reached is not None:

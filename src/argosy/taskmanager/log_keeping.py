@@ -25,7 +25,7 @@ from argosy.storage.backups import BackupStore
 
 log = structlog.get_logger()
 
-AGAIN_AFTER = timedelta(minutes=1)
+AGAIN_AFTER = timedelta(minutes=5)
 # Of one archive at a time: the next sweep goes on.
 AT_ONCE = 500
 
