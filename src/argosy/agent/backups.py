@@ -106,7 +106,8 @@ def _log(transfers: Transfers, stretch: messages.LogStretch) -> Log:
 
     def fetch(segment: Segment, path: Path) -> None:
         reader = Reader(Below(objects, segment.name), f"{stretch.archive.id}/{segment.name}", key)
-        with path.open("wb") as file:
+        path.unlink(missing_ok=True)
+        with path.open("xb") as file:
             for part in reader.read():
                 file.write(part)
 

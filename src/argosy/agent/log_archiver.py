@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,7 +205,7 @@ class LogArchiver:
         below = Below(self._transfers.objects(archive), segment.name)
         with (
             Writer(below, f"{archive.id}/{segment.name}", bytes.fromhex(archive.key)) as writer,
-            server.segment_file(segment).open("rb") as file,
+            open(server.segment_file(segment), "rb", opener=_not_through_a_link) as file,
         ):
             while part := file.read(_PART):
                 writer.write(part)
@@ -303,6 +304,11 @@ class LogArchiver:
         archive = None if self._archive is None else self._archive.model_dump()
         state = {"archive": archive, "every_s": self._every_s, "suspended": self._suspended}
         self._engine.host.write_file(self._file, json.dumps(state, indent=1), as_agent=True)
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    """The directory is the server's, whose account could have put one there."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _facts(segment: Segment) -> dict[str, Any]:
