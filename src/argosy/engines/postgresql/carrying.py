@@ -15,10 +15,12 @@ from argosy.engines.backups import KeepsAccounts
 from argosy.engines.base import Access, Engine, RootAccess, Users
 from argosy.engines.postgresql.access import admit, share
 from argosy.engines.postgresql.databases import find_database
-from argosy.engines.postgresql.names import GROUP_PREFIX, is_users_name
-from argosy.engines.postgresql.session import ROOT, Connection, Sessions, words_of
+from argosy.engines.postgresql.names import GROUP_PREFIX, group_of, is_users_name
+from argosy.engines.postgresql.session import ROOT, Connection, Sessions, run, words_of
 
 _FORMAT = "postgresql accounts 1"
+# Settings that are lists (source: guc_tables.c, GUC_LIST_QUOTE) and may be set in a session.
+_LISTS = frozenset({"search_path", "temp_tablespaces"})
 _FLAGS = {
     "rolsuper": "SUPERUSER",
     "rolinherit": "INHERIT",
@@ -32,7 +34,11 @@ _FLAGS = {
 
 @dataclass(frozen=True)
 class _Role:
-    """`password` is hashed. `databases` are those whose group it is in, `roles` what else it is a member of."""
+    """`password` is hashed. `databases` are those whose group it is in, `roles` what else it is a member of.
+
+    `admin_of` are those of these that it may let others into. `settings` are what ALTER ROLE has set for it: in which
+    database (None for all), what, and to what.
+    """
 
     name: str
     flags: dict[str, bool]
@@ -41,6 +47,8 @@ class _Role:
     password: str | None
     databases: list[str]
     roles: list[str]
+    admin_of: list[str]
+    settings: list[tuple[str | None, str, str]]
 
 
 class PostgresAccounts(KeepsAccounts, RootAccess, Users, Access, Engine):
@@ -55,19 +63,21 @@ class PostgresAccounts(KeepsAccounts, RootAccess, Users, Access, Engine):
     def load_accounts(self, dump: str) -> list[str]:
         wanted = _read(dump)
         remarks: list[str] = []
+        done: list[_Role] = []
         with self.sessions.open() as session:
             there = {role.name: role for role in _every(session)}
             for role in wanted:
                 try:
                     _set(session, role, is_new=role.name not in there)
+                    done.append(role)
                 except psycopg.Error as error:
-                    remarks.append(f"User {role.name!r} was left as it was: {words_of(error)}")
+                    remarks.append(f"User {role.name!r} was left out, or as it was: {words_of(error)}")
         gone = there.keys() - {role.name for role in wanted}
         if ROOT in gone:
             self.disable_root()
         for name in sorted(gone - {ROOT}):
             self._take_away(there[name])
-        for role in wanted:
+        for role in done:
             remarks += self._let_in(role, there.get(role.name))
         return remarks
 
@@ -85,8 +95,6 @@ class PostgresAccounts(KeepsAccounts, RootAccess, Users, Access, Engine):
     def _let_in(self, role: _Role, before: _Role | None) -> list[str]:
         remarks = []
         had = set(before.databases) if before else set()
-        for database in sorted(had - set(role.databases)):
-            self.revoke_access(UserId(role.name), database)
         for database in role.databases:
             try:
                 with self.sessions.open() as session:
@@ -100,30 +108,86 @@ class PostgresAccounts(KeepsAccounts, RootAccess, Users, Access, Engine):
                     f"Access of user {role.name!r} to database {database!r} was left out: it is not there."
                 )
         with self.sessions.open() as session:
+            for database in sorted(had - set(role.databases)):
+                oid = find_database(session, database)
+                run(session, "REVOKE {group} FROM {} CASCADE", role.name, group=group_of(oid))
+            for other in sorted(set(before.roles if before else ()) - set(role.roles)):
+                run(session, "REVOKE {other} FROM {} CASCADE", role.name, other=other)
             for other in role.roles:
-                try:
-                    session.execute(
-                        sql.SQL("GRANT {} TO {}").format(sql.Identifier(other), sql.Identifier(role.name))
-                    )
-                except psycopg.Error as error:
-                    remarks.append(
-                        f"User {role.name!r} is no member of role {other!r} any more: {words_of(error)}"
-                    )
+                remarks += _make_member(session, role, other)
+            remarks += _choose(session, role)
         return remarks
+
+
+def _make_member(session: Connection, role: _Role, other: str) -> list[str]:
+    how = sql.SQL(" WITH ADMIN OPTION" if other in role.admin_of else "")
+    try:
+        run(session, "GRANT {other} TO {}{how}", role.name, other=other, how=how)
+    except psycopg.Error as error:
+        return [f"User {role.name!r} is no member of role {other!r} any more: {words_of(error)}"]
+    return []
+
+
+def _choose(session: Connection, role: _Role) -> list[str]:
+    """Its settings become those."""
+    remarks = []
+    there = {row[0] for row in session.execute("SELECT datname FROM pg_database").fetchall()}
+    for database in (None, *sorted(there)):
+        place = sql.SQL("") if database is None else _within(database)
+        run(session, "ALTER ROLE {}{place} RESET ALL", role.name, place=place)
+    for database, name, value in role.settings:
+        if database is not None and database not in there:
+            remarks.append(
+                f"Setting {name} of user {role.name!r} in database {database!r} was left out: it is not there."
+            )
+            continue
+        try:
+            _set_one(session, role.name, database, name, value)
+        except psycopg.Error as error:
+            remarks.append(f"Setting {name} of user {role.name!r} was left out: {words_of(error)}")
+    return remarks
+
+
+def _set_one(session: Connection, role: str, database: str | None, name: str, value: str) -> None:
+    parts: dict[str, sql.Composable] = {
+        "place": sql.SQL("") if database is None else _within(database),
+        "name": sql.Identifier(*name.split(".")),
+        "value": sql.Literal(value),
+    }
+    if name not in _LISTS:
+        run(session, "ALTER ROLE {}{place} SET {name} TO {value}", role, **parts)
+        return
+    with session.transaction():
+        # A list is kept as it is written, with its quotes, and would be quoted again as a whole.
+        session.execute("SELECT set_config(%s, %s, true)", (name, value))
+        run(session, "ALTER ROLE {}{place} SET {name} FROM CURRENT", role, **parts)
+
+
+def _within(database: str) -> sql.Composable:
+    return sql.SQL(" IN DATABASE {}").format(sql.Identifier(database))
 
 
 def _every(session: Connection) -> list[_Role]:
     """Users, root, and the roles that root made; none of the server's own and ours."""
     rows = session.execute(
         "SELECT r.rolname, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication,"
-        " r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil::text, r.rolpassword,"
-        " array(SELECT d.datname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+        " r.rolbypassrls, r.rolconnlimit, nullif(r.rolvaliduntil::text, 'infinity'), r.rolpassword,"
+        " array(SELECT DISTINCT d.datname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
         "  JOIN pg_database d ON g.rolname = %s || d.oid::text WHERE m.member = r.oid ORDER BY 1),"
-        " array(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
-        "  WHERE m.member = r.oid AND NOT starts_with(g.rolname::text, %s) ORDER BY 1)"
+        " array(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+        "  WHERE m.member = r.oid AND NOT starts_with(g.rolname::text, %s) ORDER BY 1),"
+        " array(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+        "  WHERE m.member = r.oid AND m.admin_option AND NOT starts_with(g.rolname::text, %s) ORDER BY 1)"
         " FROM pg_authid r ORDER BY r.rolcanlogin, r.rolname",
-        (GROUP_PREFIX, GROUP_PREFIX),
+        (GROUP_PREFIX, GROUP_PREFIX, GROUP_PREFIX),
     ).fetchall()
+    settings: dict[str, list[tuple[str | None, str, str]]] = {}
+    for role, database, words in session.execute(
+        "SELECT r.rolname, d.datname, s.setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole"
+        " LEFT JOIN pg_database d ON d.oid = s.setdatabase ORDER BY 1, 2"
+    ).fetchall():
+        chosen = [word.partition("=") for word in words]
+        settings.setdefault(role, []).extend((database, name, value) for name, _, value in chosen)
     return [
         _Role(
             name=row[0],
@@ -133,6 +197,8 @@ def _every(session: Connection) -> list[_Role]:
             password=row[10],
             databases=list(row[11]),
             roles=list(row[12]),
+            admin_of=list(row[13]),
+            settings=settings.get(row[0], []),
         )
         for row in rows
         if is_users_name(row[0]) or row[0] == ROOT
@@ -161,7 +227,10 @@ def _read(dump: str) -> list[_Role]:
         stored: dict[str, Any] = json.loads(dump)
         if stored["format"] != _FORMAT:
             raise Invalid("The accounts were written by another release in a form that is not known here.")
-        roles = [_Role(**one) for one in stored["roles"]]
+        roles = [
+            _Role(**{**one, "settings": [(*setting,) for setting in one["settings"]]})
+            for one in stored["roles"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise Invalid("The accounts are not what this engine writes.") from error
     if any(not is_users_name(role.name) and role.name != ROOT for role in roles):
