@@ -10,7 +10,7 @@ from argosy.engines.base import Engine
 from argosy.engines.host import Host
 from argosy.engines.postgresql import fingerprints
 from argosy.engines.postgresql.programs import Programs
-from argosy.engines.postgresql.session import ADMIN, MAINTENANCE, Sessions
+from argosy.engines.postgresql.session import ADMIN, MAINTENANCE, Sessions, options
 
 _PATIENCE_S = 24 * 3600.0
 _TOLD = 20
@@ -46,6 +46,7 @@ class PostgresChecks(Checks, Engine):
                  "--all", "--install-missing=pg_catalog", "--no-strict-names",
                  "--maintenance-db", MAINTENANCE],
                 timeout_s=_PATIENCE_S,
+                environment={"PGOPTIONS": f"{options(self.host)} -c statement_timeout=0"},
                 as_agent=True,
             )  # fmt: skip
         except EngineError as error:

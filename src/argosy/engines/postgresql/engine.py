@@ -13,7 +13,7 @@ from pathlib import Path
 from argosy.domain.errors import EngineError
 from argosy.engines.base import Engine, Health, MindsRoom
 from argosy.engines.host import Host
-from argosy.engines.postgresql import configuration, reserve, template
+from argosy.engines.postgresql import configuration, log_archive, replay, reserve, template
 from argosy.engines.postgresql.access import PostgresAccess
 from argosy.engines.postgresql.backups import PostgresBackUps
 from argosy.engines.postgresql.carrying import PostgresAccounts
@@ -166,6 +166,7 @@ class PostgresEngine(
         for lock in (self.host.data / "postmaster.pid", self.host.run / f".s.PGSQL.{self.host.port}.lock"):
             lock.unlink(missing_ok=True)
         reserve.give_away(self.host)
+        log_archive.starting(self.host)
         layers = self.layers()
         configuration.write(self.host, layers)
         configuration.take_back(self.host, layers.group)
@@ -196,15 +197,8 @@ class PostgresEngine(
         raise EngineError(f"The server is not ready after {_START_S:.0f} s; it said: {words}")
 
     def _says_ready(self) -> bool:
-        """Whether the server's own lock file says so (miscadmin.h, LOCK_FILE_LINE_PM_STATUS: the eighth line).
-
-        Only then is it asked: each question before would leave a line of alarm in the log.
-        """
-        try:
-            lines = (self.host.data / "postmaster.pid").read_text(errors="replace").splitlines()
-        except OSError:
-            return False
-        return len(lines) >= 8 and lines[7].strip() in {"ready", "standby"}
+        """Only then is it asked: each question before would leave a line of alarm in the log."""
+        return replay.status(self.host.data) in {"ready", "standby"}
 
     def _wait_until_restored(self) -> None:
         try:

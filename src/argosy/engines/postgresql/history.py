@@ -7,26 +7,36 @@ directory says which it is; data that was never restored has that of its templat
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
+import struct
 from pathlib import Path
 
-from argosy.engines.host import Host
-from argosy.engines.postgresql.session import Connection
-
-_FILE = "argosy-history"
+FILE = "argosy-history"
 
 
-def name(session: Connection, data: Path) -> str:
+def new() -> str:
+    return secrets.token_hex(8)
+
+
+def name(data: Path) -> str:
     """What tells it from every other."""
+    told = _beginning(data / FILE, 32).decode(errors="replace").strip()
+    control = _beginning(data / "global/pg_control", 8)  # it begins with the system identifier
+    identifier = struct.unpack("<Q", control)[0] if len(control) == 8 else ""
+    return f"{identifier}/{told if re.fullmatch(r'[0-9a-f]{16}', told) else ''}"
+
+
+def _beginning(file: Path, size: int) -> bytes:
+    """Of a file of the server's, whose account could have put a link or a pipe there."""
     try:
-        told = (data / _FILE).read_text(errors="replace").strip()
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        told = ""
-    row = session.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
-    return f"{row[0] if row else ''}/{told if re.fullmatch(r'[0-9a-f]{16}', told) else ''}"
-
-
-def begin(host: Host, data: Path) -> None:
-    """Have this data directory, which was restored, be of a new history."""
-    host.write_file(data / _FILE, secrets.token_hex(8))
+        return b""
+    try:
+        return os.read(descriptor, size)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

@@ -1,12 +1,14 @@
 """Archiving the write-ahead log: the server copies each finished segment into a spool, which the agent empties.
 
 The copying is never in the server's way: when the spool is full, or the volume has no room for a copy, the segment is
-let go, and what is archived has a gap, which shows in the count.
+let go, and what is archived has a gap, which shows in the count. See decision 21.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,21 +17,39 @@ from argosy.engines import staging
 from argosy.engines.backups import ArchivesLog, Segment
 from argosy.engines.base import Engine
 from argosy.engines.host import Host
-from argosy.engines.postgresql import lsn
+from argosy.engines.postgresql import history, lsn
 from argosy.engines.postgresql.session import Connection, Sessions
 
 _MOST_KB = 2**20  # of the spool; on a small volume, a tenth of that
-_SCRIPT = """\
-# Run by the server for each finished segment of its log: sh archive.sh SPOOL KILOBYTES PATH NAME
+_SPARED_KB = 96 * 2**10  # of the volume: for the server's own next segments, and its reserve
+_LEAST_SEGMENT = 2**20
+SCRIPT = """\
+# Run by the server for each finished segment of its log: sh archive.sh SPOOL MOST_KB SPARED_KB PATH NAME
 # Whatever becomes of the copy, the server goes on: a segment that is missing is a gap, a full volume is an outage.
-[ -d "$1" ] || exit 0
-[ -e "$1/$4" ] && exit 0
-used=$(du -sk "$1" | cut -f1)
-[ "${used:-0}" -lt "$2" ] || exit 0
-if cp -p "$3" "$1/.$4.new" && mv "$1/.$4.new" "$1/$4"; then exit 0; fi
-rm -f "$1/.$4.new"
+spool=$1 most=$2 spared=$3 path=$4 name=$5
+case $name in *[!0-9A-F]*) exit 0 ;; esac
+[ -d "$spool" ] || exit 0
+if [ -e "$spool/$name" ]; then
+    cmp -s "$path" "$spool/$name" && exit 0
+    rm -f "$spool/$name"
+fi
+used=$(du -sk "$spool" | cut -f1)
+free=$(df -k --output=avail "$spool" | tail -n 1)
+[ "${used:-0}" -lt "$most" ] && [ "${free:-0}" -gt "$spared" ] || exit 0
+new=$spool/.$name.new
+cp -p "$path" "$new" && sync "$new" && mv "$new" "$spool/$name" && exit 0
+rm -f "$new"
 exit 0
 """
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the log is, and which transactions had ended by then: with the same snapshot, none has since."""
+
+    snapshot: str
+    written: int
+    segment_bytes: int
 
 
 class PostgresLogArchive(ArchivesLog, Engine):
@@ -37,8 +57,8 @@ class PostgresLogArchive(ArchivesLog, Engine):
 
     host: Host
     sessions: Sessions
-    # Up to where it is known that nothing was committed since, and by which transaction that is told.
-    _quiet: tuple[int, int] | None = None
+    # All that was committed by this snapshot is before this end of a segment.
+    _quiet: tuple[int, str] | None = None
 
     def keep_log(self, *, on: bool) -> None:
         if not on:
@@ -51,16 +71,14 @@ class PostgresLogArchive(ArchivesLog, Engine):
                 "The server was started by an earlier release and does not hand out its log: restart it once.",
                 code="restart-needed",
             )
-        self.host.make_directory(spool(self.host))
+        _open_spool(self.host)
 
     def finished_segments(self) -> list[Segment]:
         try:
-            names = sorted(
-                file.name for file in spool(self.host).iterdir() if lsn.SEGMENT.fullmatch(file.name)
-            )
+            files = sorted(file for file in spool(self.host).iterdir() if lsn.SEGMENT.fullmatch(file.name))
         except FileNotFoundError:
             return []
-        return [_segment(spool(self.host) / name) for name in names]
+        return [segment for file in files if (segment := segment_of(file)) is not None]
 
     def segment_file(self, segment: Segment) -> Path:
         return spool(self.host) / segment.name
@@ -69,21 +87,20 @@ class PostgresLogArchive(ArchivesLog, Engine):
         self.segment_file(segment).unlink(missing_ok=True)
 
     def finish_segment(self) -> None:
-        """Only when a transaction was begun since: each segment is 16 MB, however little is in it."""
+        """Only when a transaction has ended since: each segment is 16 MB, however little is in it."""
         with self.sessions.open() as session:
-            _, next_transaction, current = _place(session)
-            if self._quiet is not None and self._quiet[1] == next_transaction:
+            place = _place(session)
+            if self._quiet is not None and self._quiet[1] == place.snapshot:
                 return
             row = session.execute("SELECT pg_switch_wal()::text").fetchone()
-            size = _segment_bytes(session)
-        ended = lsn.number(str(row[0])) if row else current
-        self._quiet = (-(-ended // size) * size, next_transaction)
+        ended = lsn.number(str(row[0])) if row else place.written
+        self._quiet = lsn.segment_end(ended, place.segment_bytes), place.snapshot
 
     def position(self) -> int:
         with self.sessions.open() as session:
-            _, next_transaction, current = _place(session)
+            place = _place(session)
         quiet = self._quiet
-        return quiet[0] if quiet is not None and quiet[1] == next_transaction else current
+        return quiet[0] if quiet is not None and quiet[1] == place.snapshot else place.written
 
 
 def spool(host: Host) -> Path:
@@ -95,12 +112,26 @@ def settings(host: Host) -> dict[str, str]:
     """Of the server; the script beside them is written with them."""
     if host.private:
         return {"archive_mode": "off"}
-    command = f"sh {host.etc / 'archive.sh'} {spool(host)} {_most_kb(host)} %p %f"
+    command = f"sh {host.etc / 'archive.sh'} {spool(host)} {_most_kb(host)} {_SPARED_KB} %p %f"
     return {"archive_mode": "on", "archive_command": command}
 
 
 def write_script(host: Host) -> None:
-    host.write_file(host.etc / "archive.sh", _SCRIPT, mode=0o644, as_agent=True)
+    host.write_file(host.etc / "archive.sh", SCRIPT, mode=0o644, as_agent=True)
+
+
+def starting(host: Host) -> None:
+    """Before a start: what waits of another history than the data's must not be archived with it."""
+    if spool(host).exists() and not host.private:
+        _open_spool(host)
+
+
+def _open_spool(host: Host) -> None:
+    note, mine = host.etc / "log-history", history.name(host.data)
+    if spool(host).is_dir() and note.exists() and note.read_text() == mine:
+        return
+    staging.make_directory(host, spool(host))
+    host.write_file(note, mine, as_agent=True)
 
 
 def _most_kb(host: Host) -> int:
@@ -111,30 +142,33 @@ def _most_kb(host: Host) -> int:
     return min(_MOST_KB, volume.f_blocks * volume.f_frsize // 10 // 1024)
 
 
-def _segment(file: Path) -> Segment:
-    """The time is of the server's last write to it: what it has acknowledged by then is in it, or in those before it."""
-    told = file.stat()
-    start = lsn.starts(file.name, told.st_size)
-    return Segment(
-        file.name,
-        start,
-        start + told.st_size,
-        told.st_size,
-        last_at=datetime.fromtimestamp(told.st_mtime, UTC),
-    )
+def segment_of(file: Path) -> Segment | None:
+    """None for what is none: the spool is the server's, and root's.
+
+    The time is of the server's last write to it: what it has acknowledged by then is in it, or in those before it.
+    """
+    try:
+        told = file.lstat()
+    except FileNotFoundError:
+        return None
+    size = told.st_size
+    if not stat.S_ISREG(told.st_mode) or size < _LEAST_SEGMENT or size & (size - 1):
+        return None
+    start = lsn.starts(file.name, size)
+    return Segment(file.name, start, start + size, size, last_at=datetime.fromtimestamp(told.st_mtime, UTC))
 
 
-def _place(session: Connection) -> tuple[int, int, int]:
-    """Timeline, the next transaction's number, and where the log is."""
+def _place(session: Connection) -> _Place:
+    """The snapshot is taken before the log's place is asked: what it says has ended is before that.
+
+    The place is that of insertion, since a session may have been told of a commit that is not written yet
+    (`synchronous_commit`).
+    """
     row = session.execute(
-        "SELECT timeline_id, pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_current_wal_lsn()::text"
-        " FROM pg_control_checkpoint()"
+        "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, bytes_per_wal_segment"
+        " FROM pg_control_init()"
     ).fetchone()
     if row is None:
         raise EngineError("The server does not tell where its log stands.")
-    return int(row[0]), int(row[1]), lsn.number(row[2])
-
-
-def _segment_bytes(session: Connection) -> int:
-    row = session.execute("SELECT bytes_per_wal_segment FROM pg_control_init()").fetchone()
-    return int(row[0]) if row else 16 * 2**20
+    segment_bytes = int(row[2])
+    return _Place(str(row[0]), lsn.without_header(lsn.number(row[1]), segment_bytes), segment_bytes)

@@ -57,11 +57,6 @@ ALWAYS = ("search_path", "statement_timeout")
 
 def conninfo(host: Host, database: str = MAINTENANCE, *, plainly: bool = False) -> str:
     """How libpq finds the server; `plainly` with nothing set that would hide what the server has."""
-    settings = {name: _SETTINGS[name] for name in ALWAYS} if plainly else dict(_SETTINGS)
-    if int(host.version) >= 17:
-        settings["event_triggers"] = "off"  # one on login could refuse everyone, us included
-        if not plainly:
-            settings["transaction_timeout"] = "0"
     return make_conninfo(
         "",
         host=str(host.run),
@@ -70,8 +65,18 @@ def conninfo(host: Host, database: str = MAINTENANCE, *, plainly: bool = False) 
         dbname=database,
         connect_timeout=5,
         application_name="argosy",
-        options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
+        options=options(host, plainly=plainly),
     )
+
+
+def options(host: Host, *, plainly: bool = False) -> str:
+    """Of a session of ours; programs of the server's take them from the environment, in PGOPTIONS."""
+    settings = {name: _SETTINGS[name] for name in ALWAYS} if plainly else dict(_SETTINGS)
+    if int(host.version) >= 17:
+        settings["event_triggers"] = "off"  # one on login could refuse everyone, us included
+        if not plainly:
+            settings["transaction_timeout"] = "0"
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 class Sessions:

@@ -1,4 +1,4 @@
-"""Keeping one small file of a tar archive that streams by.
+"""Looking at a tar archive that streams by, and keeping small files of it.
 
 pg_basebackup writes the POSIX format with plain sizes (source: astreamer_tar.c): a header of 512 bytes, then the file,
 filled up to 512.
@@ -7,6 +7,7 @@ filled up to 512.
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Callable
 
 from argosy.domain.errors import EngineError
 
@@ -15,10 +16,14 @@ _LARGEST = 256 * 2**20
 
 
 class Kept:
-    """Looks at a tar archive that passes through `look`, in parts of any size, and keeps the files of these names."""
+    """Looks at a tar archive that passes through `look`, in parts of any size, and keeps the files of these names.
 
-    def __init__(self, *names: str) -> None:
+    `begins` gets the name of each member when it comes by.
+    """
+
+    def __init__(self, *names: str, begins: Callable[[str], None] = lambda _: None) -> None:
         self._names = names
+        self._begins = begins
         self._header = bytearray()
         self._left = 0  # of the file that passes
         self._filling = 0
@@ -57,5 +62,6 @@ class Kept:
         self._left = member.size if member.isreg() else 0
         self._filling = -self._left % _BLOCK
         self._keeping = None
+        self._begins(member.name)
         if member.name in self._names and self._left <= _LARGEST:
             self._keeping = self.files[member.name] = bytearray()
