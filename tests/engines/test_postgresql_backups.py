@@ -22,7 +22,7 @@ from argosy.domain.errors import ArgosyError, EngineError, Invalid
 from argosy.engines.backups import Facts, Log, Segment, Stored
 from argosy.engines.postgresql import lsn
 from argosy.engines.postgresql.engine import PostgresEngine
-from argosy.engines.postgresql.log_archive import SCRIPT, segment_of, spool
+from argosy.engines.postgresql.log_archive import SCRIPT, let_go, segment_of, spool
 from argosy.engines.postgresql.session import conninfo
 from tests.support.certificates import TestAuthority
 from tests.support.engines import Guest, Refused
@@ -388,3 +388,22 @@ def test_what_is_no_segment_in_the_spool_is_not_archived(tmp_path: Path) -> None
     (tmp_path / "000000010000000000000003").symlink_to("/etc/passwd")
     found = [segment_of(file) for file in sorted(tmp_path.iterdir())]
     assert [one.name for one in found if one] == [whole.name]
+
+
+@ONLY_DEFAULT
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small volume")
+def test_what_waits_to_be_archived_gives_way_before_the_volume_is_full(guest: Guest) -> None:
+    volume = guest.host.data.parent
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=0711", "argosy-test", volume], check=True)
+    try:
+        spool(guest.host).mkdir()
+        waiting = spool(guest.host) / "000000010000000000000001"
+        for size_mb, goes in ((16, False), (64, True)):
+            with waiting.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size_mb * 2**20)
+            assert let_go(guest.host) is goes
+            assert waiting.exists() is not goes
+        assert not let_go(guest.host)
+        assert spool(guest.host).is_dir()
+    finally:
+        subprocess.run(["umount", "--lazy", volume], check=True)

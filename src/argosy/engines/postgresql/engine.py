@@ -117,7 +117,8 @@ class PostgresEngine(
         return Health.BLOCKED if blocked or reserve.is_given_away(self.host) else Health.UP
 
     def mind_room(self) -> None:
-        """Once there is room, keep the reserve (again) and let everybody write again."""
+        """Once there is room, keep the reserve (again) and let everybody write again; make some before there is none."""
+        log_archive.let_go(self.host)
         if reserve.has_room_again(self.host):
             with self._applying:
                 configuration.write(self.host, self.layers())
@@ -165,8 +166,8 @@ class PostgresEngine(
         # one whenever some other program has been given the same process id.
         for lock in (self.host.data / "postmaster.pid", self.host.run / f".s.PGSQL.{self.host.port}.lock"):
             lock.unlink(missing_ok=True)
-        reserve.give_away(self.host)
         log_archive.starting(self.host)
+        reserve.give_away(self.host)
         layers = self.layers()
         configuration.write(self.host, layers)
         configuration.take_back(self.host, layers.group)

@@ -17,7 +17,7 @@ from argosy.engines import staging
 from argosy.engines.backups import ArchivesLog, Segment
 from argosy.engines.base import Engine
 from argosy.engines.host import Host
-from argosy.engines.postgresql import history, lsn
+from argosy.engines.postgresql import history, lsn, reserve
 from argosy.engines.postgresql.session import Connection, Sessions
 
 _MOST_KB = 2**20  # of the spool; on a small volume, a tenth of that
@@ -120,10 +120,20 @@ def write_script(host: Host) -> None:
     host.write_file(host.etc / "archive.sh", SCRIPT, mode=0o644, as_agent=True)
 
 
+def let_go(host: Host) -> bool:
+    """Throw away what waits when the server needs the room for its own log; True when that was so."""
+    free = reserve.free_bytes(host)
+    if free is None or free >= reserve.LEAST_FREE_BYTES or not _waits(host):
+        return False
+    staging.make_directory(host, spool(host))
+    return True
+
+
 def starting(host: Host) -> None:
     """Before a start: what waits of another history than the data's must not be archived with it."""
     if spool(host).exists() and not host.private:
         _open_spool(host)
+        let_go(host)
 
 
 def _open_spool(host: Host) -> None:
@@ -132,6 +142,13 @@ def _open_spool(host: Host) -> None:
         return
     staging.make_directory(host, spool(host))
     host.write_file(note, mine, as_agent=True)
+
+
+def _waits(host: Host) -> bool:
+    try:
+        return any(spool(host).iterdir())
+    except FileNotFoundError:
+        return False
 
 
 def _most_kb(host: Host) -> int:

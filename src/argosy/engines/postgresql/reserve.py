@@ -16,6 +16,8 @@ from argosy.engines.host import Host
 
 SEGMENT_BYTES = 16 * 2**20
 RESERVE_BYTES = 2 * SEGMENT_BYTES
+# Below this, what is kept on the volume beside the data has to go.
+LEAST_FREE_BYTES = 3 * SEGMENT_BYTES
 
 
 def free_bytes(host: Host) -> int | None:
