@@ -29,7 +29,7 @@ test-long: setup ## The long walks: every step of resizes and upgrades, and a fu
 fuzz: setup ## Send a hundred thousand odd requests to a live server and hold the answers against the OpenAPI document
 	ARGOSY_FUZZ=1000 $(PY) -m pytest -q -s --timeout 7200 tests/api/test_fuzz.py
 
-tempest: setup ## Run OpenStack's own scenarios for Trove against Argosy (six minutes; not part of `make test`)
+tempest: setup ## Run OpenStack's own scenarios for Trove against Argosy (ten minutes; not part of `make test`)
 	bash tools/tempest.sh
 
 bench: setup ## Measure, as ratios against a rival in the same run; writes bench/RESULTS.md

@@ -176,6 +176,21 @@ def test_backups_are_made_listed_shown_restored_and_deleted(live: Live) -> None:
     assert wait_until_done(live.demo, later["id"])["parent_id"] == made["id"]
     for command in ("database backup list", "database backup list instance maria"):
         assert {row["Name"] for row in ask(live, command)} == {"nightly", "later"}
+    for words, names in (
+        ("--limit 1", {"later"}),
+        ("--limit 1 --marker 1", {"nightly"}),
+        ("--instance maria", {"nightly", "later"}),
+        ("--instance-id " + maria["id"], {"nightly", "later"}),
+        ("--datastore mariadb", {"nightly", "later"}),
+        ("--datastore valkey", set()),
+    ):
+        assert {row["Name"] for row in ask(live, f"database backup list {words}")} == names, words
+    assert "HTTP 403" in refusal(live, "database backup list --all-projects")
+    assert ask(live, "database backup list", cloud="argosy-admin") == []
+    everybody = ask(live, "database backup list --all-projects", cloud="argosy-admin")
+    assert {row["Name"] for row in everybody} == {"nightly", "later"}
+    of_demo = f"database backup list --project-id {live.demo.project_id}"
+    assert len(ask(live, of_demo, cloud="argosy-admin")) == 2
     shown = ask(live, "database backup show later")
     assert (shown["instance_id"], shown["parent_id"]) == (maria["id"], made["id"])
     run(live, f"database backup strategy create --instance-id {maria['id']} --swift-container vault")
@@ -419,7 +434,35 @@ def test_troveclient_speaks_to_it(live: Live, session: keystone.Session) -> None
     assert [one.name for one in client.datastores.list()] == ["mariadb", "postgresql", "redis", "valkey"]
     with pytest.raises(exceptions.Unauthorized):
         client.mgmt_instances.list()
+
+
+@pytest.mark.filterwarnings("ignore:The osc_lib.version module is deprecated:DeprecationWarning")
+def test_troveclient_backs_up_and_registers(live: Live, session: keystone.Session) -> None:
+    client = trove.Client("1.0", session=session)
+    maria = client.instances.find(name="maria")
     assert client.backups.list() == []
+    version = client.datastore_versions.get("mariadb", maria.datastore["version"])
+    made = [client.backups.create("one", maria, description="by hand").id]
+    wait_until_done(live.demo, made[0])
+    made.append(client.backups.create("two", maria, incremental=True).id)
+    assert wait_until_done(live.demo, made[1])["parent_id"] == made[0]
+    page = client.backups.list(limit=1)
+    rest = client.backups.list(limit=1, marker=page.next)
+    assert [one.id for one in [*page, *rest]] == made[::-1]
+    assert [one.name for one in client.instances.backups(maria)] == ["two", "one"]
+    location = client.backups.get(made[1]).locationRef
+    client.backups.delete(made[1])
+    wait_until("it is deleted", lambda: live.demo.get(f"/backups/{made[1]}").status_code == 404)
+    with pytest.raises(exceptions.BadRequest, match="no whole backup of this project"):
+        client.backups.create(
+            "three", None, restore_from=location, restore_ds_version=version.id, restore_size=1
+        )
+    client.backup_strategies.create(swift_container="vault")
+    assert [one.swift_container for one in client.backup_strategies.list()] == ["vault"]
+    client.backup_strategies.delete()
+    assert client.backup_strategies.list() == []
+    client.backups.delete(made[0])
+    wait_until("it is deleted", lambda: client.backups.list() == [])
 
 
 def test_the_legacy_shell_speaks_to_it(live: Live) -> None:
