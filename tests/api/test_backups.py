@@ -708,3 +708,18 @@ def test_what_cannot_be_registered_is_refused(api: Api, elsewhere: Elsewhere) ->
     assert register(api.admin, theirs).json()["backup"]["project_id"] == api.admin.project_id
     api.admin.put(f"/mgmt/quotas/{api.demo.project_id}", json={"quotas": {"backups": 0}})
     sentence(register(api.demo, mine), 413)
+
+
+def test_a_backup_in_a_store_that_is_not_in_use_is_shown_and_left_alone(api: Api, shop: str) -> None:
+    elsewhere = backup(api, shop, store="s3")
+    shown = api.demo.get(f"/backups/{elsewhere}").json()["backup"]
+    assert (shown["status"], shown["locationRef"]) == ("COMPLETED", None)
+    why = "is in the store s3, and backups are kept in directory now"
+    assert why in sentence(api.demo.delete(f"/backups/{elsewhere}"), 409)
+    assert why in sentence(api.demo.post(f"/backups/{elsewhere}/verify"), 409)
+    restore = {"restore": {"backup": elsewhere}}
+    assert why in sentence(api.demo.post(f"/instances/{shop}/action", json=restore), 409)
+    assert why in sentence(post(api.demo, instance=shop, parent_id=elsewhere), 409)
+    made = post(api.demo, instance=shop, incremental=1)
+    assert made.status_code == 202
+    assert made.json()["backup"]["parent_id"] is None

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from argosy.domain.errors import BackupIncomplete, Busy, Invalid, VolumeTooSmall
+from argosy.domain.errors import BackupIncomplete, BackupOutOfReach, Busy, Invalid, VolumeTooSmall
 
 Users = Literal["current", "backup"]
 
@@ -88,6 +88,11 @@ class Backup:
         """Raises BackupIncomplete unless it can be restored, or built on."""
         if not self.is_usable:
             raise BackupIncomplete(backup_id=self.id, status=self.status.value)
+
+    def check_is_in(self, store: str) -> None:
+        """Raises BackupOutOfReach when it is not in this kind of store, which is the one in use."""
+        if self.store != store:
+            raise BackupOutOfReach(backup_id=self.id, store=self.store, now=store)
 
     def check_can_delete(self) -> None:
         """Raises Busy while it is being made, verified, or deleted already."""

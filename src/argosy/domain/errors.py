@@ -140,6 +140,18 @@ class BackupNotFound(NotFound):
         super().__init__(f"Backup {backup_id} cannot be found.")
 
 
+class BackupOutOfReach(Conflict):
+    """It was left in a store that is not the one in use now."""
+
+    code = "backup-out-of-reach"
+
+    def __init__(self, *, backup_id: str, store: str, now: str) -> None:
+        super().__init__(
+            f"Backup {backup_id} is in the store {store}, and backups are kept in {now} now: an operator has to set that "
+            "store again, or move it."
+        )
+
+
 class BackupIncomplete(Conflict):
     """It is not done, or has failed."""
 

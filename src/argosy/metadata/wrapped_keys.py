@@ -24,6 +24,7 @@ class WrappedKey:
     prefix: str
     wrapped: str = field(repr=False)
     in_store: bool
+    store: str
 
 
 class WrappedKeys:
@@ -61,12 +62,15 @@ class WrappedKeys:
                     row.container,
                     row.prefix,
                     row.wrapped_key,
+                    store=row.store,
                     in_store=row.status != BackupStatus.FAILED and not row.elsewhere,
                 )
                 for row in self._connection.execute(free)
             ),
             *(
-                WrappedKey("log", row.id, row.container, row.prefix, row.wrapped_key, in_store=True)
+                WrappedKey(
+                    "log", row.id, row.container, row.prefix, row.wrapped_key, in_store=True, store=row.store
+                )
                 for row in self._connection.execute(logs)
             ),
         ]

@@ -55,6 +55,9 @@ def take_away_what_nobody_needs(store: Store, backups: BackupStore) -> None:
     with store.read() as tx:
         archives = tx.log_archives.all()
     for archive in archives:
+        if archive.store != backups.kind:
+            _leave(store, archive)
+            continue
         try:
             _tidy(store, backups, archive, now)
         except ArgosyError as error:
@@ -71,6 +74,14 @@ def _can_switch(instance: Instance, now: datetime) -> bool:
     except InstanceBusy:
         return False
     return True
+
+
+def _leave(store: Store, archive: LogArchive) -> None:
+    """One in a store that is not in use any more ends, so that another begins in the one that is."""
+    if archive.ended_at is None:
+        with store.write() as tx:
+            tx.log_archives.end(archive.id, "Logs are archived in another store now.")
+            tx.grants.take(archive.instance_id, archive.prefix)
 
 
 def _tidy(store: Store, objects: BackupStore, archive: LogArchive, now: datetime) -> None:

@@ -146,7 +146,8 @@ def _new(
     backup_id = str(uuid.uuid4())
     datastore, _ = catalog.version(instance.datastore, instance.version)
     full_every = schedule.full_every if "incremental_backups" in datastore.capabilities else 1
-    mine = [one for one in tx.backups.of_instance(instance.id) if one.schedule_id == schedule.id]
+    all_of_it = tx.backups.of_instance(instance.id)
+    mine = [one for one in all_of_it if one.schedule_id == schedule.id and one.store == kind]
     parent = parent_for(full_every, mine, (instance.datastore, instance.version))
     at = f"-{now:%Y%m%d-%H%M}"
     return Backup(

@@ -30,6 +30,7 @@ def verify_backup(call: Asked, backup_id: str) -> dict[str, Any]:
     with call.write() as tx:
         backup = find(tx, backup_id)
         backup.check_usable()
+        backup.check_is_in(call.parts.backups.kind)
         going = [one for one in tx.operations.running() if one.kind == VerifyBackup.kind]
         if any(one.project_id == backup.project_id for one in going):
             raise Busy(

@@ -18,7 +18,7 @@ from argosy.api.v1.datastores import find_datastore
 from argosy.api.v1.registering import RestoreFrom, register
 from argosy.domain.backup import Backup, BackupStatus, descendants_of, newest_parent
 from argosy.domain.datastore import Datastore
-from argosy.domain.errors import BackupHasChildren, BackupNotFound, Busy, Invalid, Unsupported
+from argosy.domain.errors import ArgosyError, BackupHasChildren, BackupNotFound, Busy, Invalid, Unsupported
 from argosy.domain.instance import Instance, check_name
 from argosy.domain.operations import CreateBackup, DeleteBackups
 from argosy.metadata.store import Transaction
@@ -158,6 +158,8 @@ def delete_backup(call: Asked, backup_id: str) -> None:
         going = [*children, backup]
         for one in going:
             one.check_can_delete()
+            if not one.elsewhere:
+                one.check_is_in(call.parts.backups.kind)
             if tx.grants.is_read(one.container, one.prefix):
                 raise Busy(f"Backup {one.id} is being restored: wait until that ends.", code="backup-busy")
         request = DeleteBackups(operation_id=str(uuid.uuid4()), backup_ids=tuple(one.id for one in going))
@@ -186,7 +188,7 @@ def begin(
         )
     instance.check_can_restart(call.now)
     instance.check_serves(call.now)
-    parent = _parent(tx, instance, asked.parent_id) if incremental else None
+    parent = _parent(tx, instance, asked.parent_id, call.parts.backups.kind) if incremental else None
     tx.quotas.take(instance.project_id, backups=1)
     request = CreateBackup(
         operation_id=str(uuid.uuid4()),
@@ -209,7 +211,6 @@ def begin(
 
 def view(call: Call, backup: Backup) -> dict[str, Any]:
     """As the contract has it (2.12), and in `argosy` what it has no word for."""
-    done = backup.is_usable
     return {
         "id": backup.id,
         "name": backup.name,
@@ -219,7 +220,7 @@ def view(call: Call, backup: Backup) -> dict[str, Any]:
         "parent_id": backup.parent_id,
         "status": backup.status.value,
         "size": None if backup.size_bytes is None else _gb(backup.size_bytes),
-        "locationRef": call.parts.backups.location(backup.container, backup.prefix) if done else None,
+        "locationRef": _location(call, backup) if backup.is_usable else None,
         "created": views.date(backup.created_at),
         "updated": views.date(backup.updated_at),
         "datastore": {
@@ -243,6 +244,17 @@ def view(call: Call, backup: Backup) -> dict[str, Any]:
     }
 
 
+def _location(call: Call, backup: Backup) -> str | None:
+    """None of one in another store, and while nobody can say where an account of Swift is."""
+    store = call.parts.backups
+    if backup.store != store.kind:
+        return None
+    try:
+        return store.location(backup.container, backup.prefix)
+    except ArgosyError:
+        return None
+
+
 def _page(
     call: Call, project_id: str | None, *, instance_id: str | None = None, datastore: str | None = None
 ) -> dict[str, Any]:
@@ -255,10 +267,10 @@ def _page(
     return answer
 
 
-def _parent(tx: Transaction, instance: Instance, parent_id: str | None) -> Backup | None:
-    """The one that was named, or the newest; None when there is none to build on."""
-    mine = tx.backups.of_instance(instance.id)
+def _parent(tx: Transaction, instance: Instance, parent_id: str | None, store: str) -> Backup | None:
+    """The one that was named, or the newest; None when there is none to build on in this kind of store."""
     if parent_id is None:
+        mine = [one for one in tx.backups.of_instance(instance.id) if one.store == store]
         return newest_parent(mine, instance.version)
     parent = find(tx, parent_id)
     if parent.instance_id != instance.id:
@@ -266,6 +278,7 @@ def _parent(tx: Transaction, instance: Instance, parent_id: str | None) -> Backu
             "Validation error: backup.parent_id: it is of another instance, which an increment cannot be built on."
         )
     parent.check_usable()
+    parent.check_is_in(store)
     parent.check_restores_to(instance.datastore, instance.version)
     return parent
 

@@ -114,6 +114,7 @@ def source(call: Call, tx: Transaction, point: RestorePoint) -> Source:
         raise Conflict(error.sentence, code=error.code) from error
     for one in chain:
         one.check_usable()
+        one.check_is_in(call.parts.backups.kind)
     return Source(recovery, chain)
 
 

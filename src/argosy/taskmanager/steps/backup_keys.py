@@ -43,6 +43,9 @@ def rewrap_all() -> int:
     with own.store.read() as tx:
         waiting = tx.wrapped_keys.to_rewrap(own.keys.active)
     for key in waiting:
+        if key.in_store and key.store != own.backups.kind:
+            # Its copy in the store could not be replaced: the ring keeps the key that opens it.
+            continue
         try:
             _rewrap(key)
         except BackupUnusable:

@@ -86,6 +86,7 @@ def remove(backup_id: str) -> None:
     if backup is None:
         return
     if not backup.elsewhere:
+        backup.check_is_in(own.backups.kind)
         own.backups.delete(backup.container, backup.prefix)
     with own.store.write() as tx:
         tx.backups.forget(backup_id)
@@ -99,6 +100,7 @@ def let_read(operation_id: str, instance_id: str, recovery: Recovery) -> None:
     """Let an instance's guest read what its restore needs, for as long as the operation goes on."""
     with parts().store.write() as tx:
         for backup in tx.backups.chain(tx.backups.get(recovery.backup_id)):
+            backup.check_is_in(parts().backups.kind)
             tx.grants.give(instance_id, backup.container, backup.prefix, "GET", operation_id)
 
 
@@ -124,7 +126,7 @@ def sweep_leftovers() -> None:
     """Take away what failed backups left in the store: at once, and again when no URL for it is good any more."""
     own = parts()
     with own.store.read() as tx:
-        left = tx.backups.with_leftovers()
+        left = [one for one in tx.backups.with_leftovers() if one.store == own.backups.kind]
     for backup in left:
         over = datetime.now(UTC) - backup.updated_at > _URLS_END
         if backup.id in _swept and not over:

@@ -80,6 +80,10 @@ def let_read(operation_id: str, instance_id: str, recovery: Recovery) -> None:
             archive = tx.log_archives.find(recovery.archive_id)
             if archive is None:
                 raise BackupUnusable(f"The archived log {recovery.archive_id} is not there any more.")
+            if archive.store != parts().backups.kind:
+                raise BackupUnusable(
+                    f"The archived log {archive.id} is in the store {archive.store}, which is not in use now."
+                )
             tx.grants.give(instance_id, archive.container, archive.prefix, "GET", operation_id)
 
 
