@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -101,6 +102,47 @@ def test_a_whole_backup_is_proved_and_its_restore_timed(
     told = demo.get(f"/events?instance_id={shop['id']}&kind=backup.verified").json()["events"]
     assert "its data is whole" in told[0]["message"]
     nothing_stays(argosy, store)
+
+
+@pytest.mark.skipif(not os.environ.get("ARGOSY_TEST_LONG"), reason="ARGOSY_TEST_LONG is not set")
+@pytest.mark.parametrize("datastore", ["mariadb", "postgresql"])
+def test_a_chain_is_proved_when_its_instance_is_gone_and_changed_rows_are_found_out(
+    argosy: Server, demo: Client, store: Store, datastore: str
+) -> None:
+    instance = made(argosy, demo, f"chain-{datastore}", datastore)
+    with closing(Shop(argosy, instance)) as shop:
+        shop.put(1, 2)
+        back_up(demo, instance["id"])
+        shop.put(3)
+        newest = back_up(demo, instance["id"], "newest", incremental=1)
+    assert newest["parent_id"] is not None
+    demo.delete(f"/instances/{instance['id']}")
+    argosy.wait_until_gone(demo, instance["id"])
+    operation = verify(demo, newest["id"])
+    assert operation["state"] == "succeeded", operation["error"]
+    assert shown(demo, newest["id"])["verified"] is True
+    nothing_stays(argosy, store)
+
+    with store.write() as tx:
+        facts = json.dumps(dict(tx.backups.get(newest["id"]).facts))
+        assert "shop" in facts
+        tx.backups.note(newest["id"], facts=_one_more(json.loads(facts)))
+    operation = verify(demo, newest["id"])
+    assert operation["state"] == "failed"
+    assert shown(demo, newest["id"])["verified"] is False
+    nothing_stays(argosy, store)
+    delete_backup(demo, newest["parent_id"])
+
+
+def _one_more(facts: dict[str, Any]) -> dict[str, Any]:
+    """Every count of rows is one more than it was."""
+
+    def raised(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: raised(each) for key, each in value.items()}
+        return value + 1 if type(value) is int else value
+
+    return {**facts, "fingerprint": raised(facts["fingerprint"])}
 
 
 def test_other_data_than_was_backed_up_is_found_out(
