@@ -79,7 +79,15 @@ class CrashWalk:
         finally:
             store.close()
         return [
-            {"id": one.id, "kind": one.kind, "state": one.state.value, "error": one.error, "details": one.error_details, "step": one.step} for one in page
+            {
+                "id": one.id,
+                "kind": one.kind,
+                "state": one.state.value,
+                "error": one.error,
+                "details": one.error_details,
+                "step": one.step,
+            }
+            for one in page
         ]
 
     def _ended(self, instance_id: str | None, kind: str) -> bool:
