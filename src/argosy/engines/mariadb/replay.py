@@ -125,7 +125,7 @@ class Replay:
         def fetch(segment: Segment) -> Path:
             file = self._place / segment.name
             log.fetch(segment, file)
-            os.chown(file, self._host.account.uid, self._host.account.gid)
+            os.chown(file, self._host.account.uid, self._host.account.gid, follow_symlinks=False)
             return file
 
         with ThreadPoolExecutor(1) as ahead:
