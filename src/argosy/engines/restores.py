@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -30,6 +31,7 @@ AREA = "restore"
 MARK = {marks.ROLE: AREA}
 _EXTRA_BYTES = 64 * 2**20
 _MIB = 2**20
+_LEAST_MB = 128
 
 
 class MayRestore(BackUps, Engine, Protocol):
@@ -76,6 +78,9 @@ def prepare(
     try:
         staging.make_directory(host, area(host))
         place = _place(host)
+        if host.data.exists():
+            # The instance's own server has its memory, and goes on meanwhile.
+            place = replace(place, memory_mb=max(_LEAST_MB, host.memory_mb // 4))
         staging.lay(place, parameters=True)
         restored = _engine(engine, place)
         say("unpacking the backup")
