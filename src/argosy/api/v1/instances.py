@@ -506,8 +506,8 @@ def _configuration_id(
 def _flavor(
     tx: Transaction, asked: NewInstance, datastore: Datastore, version: Version, source: Source | None
 ) -> Flavor:
-    reference = asked.flavor_ref or asked.flavor or (source.was("flavor_id") if source else None)
-    if reference is None:
+    reference = asked.flavor_ref or asked.flavor or (str(source.was("flavor_id") or "") if source else "")
+    if not reference:
         raise Invalid("Validation error: instance.flavorRef: the flavor must be given.")
     try:
         flavor = tx.flavors.get(reference)

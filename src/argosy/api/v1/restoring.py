@@ -16,7 +16,14 @@ from argosy.api.v1.bodies import NAME_MAX, AccessBody, Body, Reference
 from argosy.domain import backup as domain
 from argosy.domain.backup import Backup, Recovery
 from argosy.domain.configuration import Configuration
-from argosy.domain.errors import BackupUnusable, ConfigurationNotFound, Conflict, Invalid, Unsupported
+from argosy.domain.errors import (
+    BackupNotFound,
+    BackupUnusable,
+    ConfigurationNotFound,
+    Conflict,
+    Invalid,
+    Unsupported,
+)
 from argosy.domain.instance import Instance
 from argosy.domain.log_archive import History
 from argosy.domain.operations import RestoreInstance
@@ -88,12 +95,16 @@ class Source:
 
     def access(self, asked: AccessBody | None) -> AccessBody:
         """Clients send `access` always: networks that it does not name are those that were."""
-        were = self.was("access") or {}
+        try:
+            were = AccessBody.model_validate(self.was("access") or {})
+        except ValidationError:
+            # Of a backup that was registered: its label is its maker's word.
+            raise Invalid("The backup does not say who may connect: give `access`.") from None
         if asked is None:
-            return AccessBody(**were)
+            return were
         if "allowed_cidrs" in asked.model_fields_set:
             return asked
-        return asked.model_copy(update={"allowed_cidrs": list(were.get("allowed_cidrs", []))})
+        return asked.model_copy(update={"allowed_cidrs": were.allowed_cidrs})
 
 
 def source(call: Call, tx: Transaction, point: RestorePoint) -> Source:
@@ -191,6 +202,10 @@ def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> Non
     with call.write() as tx:
         instance = tx.instances.get(instance_id)
         found = source(call, tx, _point(instance, asked))
+        if found.backup.project_id != instance.project_id:
+            raise BackupNotFound(
+                backup_id=found.backup.id
+            )  # also for an administrator: data stays in its project
         found.backup.check_restores_to(instance.datastore, instance.version)
         domain.check_fits(found.chain, instance.volume_gb)
         instance.check_can_restart(call.now)
