@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.writer import Place, Writer, writing
 AIM_OF_TOOL = 0.9
 AGENT_AIM_MB = 150
 IDLE_S = 5.0
+LOG_S = 30.0  # of writing between a backup and the moment that is restored to
 PASSWORD = "of-the-writer-1"
 _ROW_BYTES = 230  # what a row of PostgreSQL's or MariaDB's takes, about
 
@@ -43,9 +45,8 @@ class Subject:
     def name(self) -> str:
         return f"{catalog.datastores()[self.datastore].title} {self.version}"
 
-    @property
-    def increments(self) -> bool:
-        return "incremental_backups" in catalog.datastores()[self.datastore].capabilities
+    def has(self, capability: str) -> bool:
+        return capability in catalog.datastores()[self.datastore].capabilities
 
 
 SUBJECTS = (
@@ -72,6 +73,8 @@ class Measured:
     bare_bytes: int = 0
     increment_bytes: int | None = None
     increment_data_bytes: int | None = None
+    moment_s: float | None = None
+    log_s: float = LOG_S
 
 
 class Bench:
@@ -120,15 +123,48 @@ class Bench:
         measured.data_bytes, measured.stored_bytes = self._sizes(backup["id"])
         self._timed(measured.bare_restore_s, self.bare.restore)
         forget_peak(self._agent())
-        self._timed(measured.restore_s, lambda: self.restore(backup["id"]))
+        self._timed(measured.restore_s, lambda: self.restore(backup=backup["id"]))
         measured.agent_restoring_mb.append(peak_mb(self._agent()))
-        if self.subject.increments and measured.increment_bytes is None:
+        if self.subject.has("incremental_backups") and measured.increment_bytes is None:
+            # The restored server has a history of its own.
             parent = self.back_up()
             self.change()
             increment = self.back_up(incremental=1)
             measured.increment_data_bytes, measured.increment_bytes = self._sizes(increment["id"])
             self._delete(parent["id"])
         self._delete(backup["id"])
+
+    def restore_to_a_moment(self, measured: Measured) -> None:
+        """A backup, then writing without pause, and back to a moment of that."""
+        self._archive_log("on")
+        self.back_up()
+        with writing(self.place):
+            time.sleep(measured.log_s)
+        moment = datetime.now(UTC)
+        instance = f"/instances/{self.id}"
+
+        def reached() -> bool:
+            recovery = self.client.get(instance).json()["instance"]["argosy"]["recovery"]
+            latest = recovery and recovery["latest"]
+            return bool(latest) and datetime.fromisoformat(latest).replace(tzinfo=UTC) > moment
+
+        wait_until("the log is archived that far", reached, 300, every_s=0.2)
+        began = time.monotonic()
+        self.restore(time=moment.isoformat())
+        measured.moment_s = time.monotonic() - began
+
+    def _archive_log(self, mode: str) -> None:
+        instance = f"/instances/{self.id}"
+        answer = self.client.put(f"{instance}/log_archive", json={"log_archive": {"mode": mode}})
+        if answer.status_code != 202:
+            raise RuntimeError(f"the log's archive was refused: {answer.text}")
+
+        def done() -> bool:
+            busy = self.client.get(instance).json()["instance"]["argosy"]["operation"]
+            archive = self.client.get(f"{instance}/log_archive").json()["log_archive"]
+            return busy is None and archive["archiving"] is (mode == "on")
+
+        wait_until(f"the archive of the log is {mode}", done)
 
     def back_up(self, **more: Any) -> dict[str, Any]:
         asked = {"name": "bench", "instance": self.id, **more}
@@ -146,8 +182,8 @@ class Bench:
         found: dict[str, Any] = wait_until("the backup is made", done, 900)
         return found
 
-    def restore(self, backup_id: str) -> None:
-        answer = self.client.post(f"/instances/{self.id}/action", json={"restore": {"backup": backup_id}})
+    def restore(self, **asked: str) -> None:
+        answer = self.client.post(f"/instances/{self.id}/action", json={"restore": asked})
         if answer.status_code != 202:
             raise RuntimeError(f"the restore was refused: {answer.text}")
         where = f"/operations?limit=1&instance_id={self.id}&kind=instance.restore"
@@ -329,16 +365,19 @@ def measure(*, quick: bool = False) -> tuple[str, str]:
     for subject in subjects:
         images.image(subject.datastore, subject.version)
     measured: dict[str, Measured] = {}
-    with running() as argosy:
+    with running(ARGOSY_BACKUPS__ARCHIVE_LOG_EVERY_S="5") as argosy:
         for one in subjects:
             subject = Subject(one.datastore, one.version, 64, one.has_databases) if quick else one
             _say(f"{subject.name}: filling with {subject.size_mb} MB")
             bench = Bench(argosy, subject)
             bench.fill()
-            of = measured[subject.name] = Measured()
+            of = measured[subject.name] = Measured(log_s=3 if quick else LOG_S)
             for number in range(1 if quick else 3):
                 _say(f"{subject.name}: round {number + 1}")
                 bench.round(of)
+            if subject.has("point_in_time"):
+                _say(f"{subject.name}: to a moment")
+                bench.restore_to_a_moment(of)
             bench.delete()
     return "Backup", "\n\n".join([began, *_told(measured)])
 
@@ -410,6 +449,12 @@ def _told(measured: dict[str, Measured]) -> Iterator[str]:
             for name, of in measured.items()
         ],
     )
+    for name, of in measured.items():
+        if of.moment_s is not None:
+            yield (
+                f"{name} restored in place to a moment, {of.log_s:.0f} s of one client's writing after a backup of "
+                f"{_mb(of.data_bytes)} MB: {of.moment_s:.1f} s until it served."
+            )
     slow = [name for name, of in measured.items() if _ratio(of.bare_backup_s, of.backup_s) < AIM_OF_TOOL]
     large = max(peak for of in measured.values() for peak in (*of.agent_mb, *of.agent_restoring_mb))
     yield (
