@@ -76,6 +76,15 @@ class Backup:
     restore_s: float | None = None
 
     @property
+    def shown(self) -> BackupStatus:
+        """What users are told: COMPLETED only when its operation has let go of it and of its instance, too.
+
+        Whoever waits for that goes on with both at once.
+        """
+        held = self.status is BackupStatus.COMPLETED and self.operation_kind == "backup.create"
+        return BackupStatus.SAVING if held else self.status
+
+    @property
     def is_usable(self) -> bool:
         return self.status in USABLE
 
@@ -98,7 +107,7 @@ class Backup:
         """Raises Busy while it is being made, verified, or deleted already."""
         if self.operation_id is not None or self.status in RUNNING:
             raise Busy(
-                f"Backup {self.id} is {self.status.value} and an operation holds it: wait until that ends.",
+                f"Backup {self.id} is {self.shown.value} and an operation holds it: wait until that ends.",
                 code="backup-busy",
             )
 

@@ -218,7 +218,7 @@ def view(call: Call, backup: Backup) -> dict[str, Any]:
         "instance_id": backup.instance_id,
         "project_id": backup.project_id,
         "parent_id": backup.parent_id,
-        "status": backup.status.value,
+        "status": backup.shown.value,
         "size": None if backup.size_bytes is None else _gb(backup.size_bytes),
         "locationRef": _location(call, backup) if backup.is_usable else None,
         "created": views.date(backup.created_at),
