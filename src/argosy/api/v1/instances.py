@@ -275,6 +275,8 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             ),
         )
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+        if source is not None:
+            restoring.hold(tx, source, request)
         if asked.backup_schedule is not None:
             call.allow("backup_schedule:create")
             backup_schedules.add(call, tx, instance, asked.backup_schedule)

@@ -26,7 +26,7 @@ from argosy.domain.errors import (
 )
 from argosy.domain.instance import Instance
 from argosy.domain.log_archive import History
-from argosy.domain.operations import RestoreInstance
+from argosy.domain.operations import InstanceRequest, RestoreInstance
 from argosy.domain.parameters import ParametersRefused
 from argosy.metadata.configurations import Author
 from argosy.metadata.store import Transaction
@@ -129,6 +129,12 @@ def source(call: Call, tx: Transaction, point: RestorePoint) -> Source:
     return Source(recovery, chain)
 
 
+def hold(tx: Transaction, found: Source, request: InstanceRequest) -> None:
+    """From the moment of asking until the operation ends nobody deletes what it needs: its guest may read it."""
+    for backup in found.chain:
+        tx.grants.give(request.instance_id, backup.container, backup.prefix, "GET", request.operation_id)
+
+
 def _recovery(history: History, point: RestorePoint) -> Recovery:
     if history.positions is None:
         raise Unsupported(
@@ -213,6 +219,7 @@ def restore(call: Call, instance_id: str, details: dict[str, Any] | None) -> Non
             operation_id=str(uuid.uuid4()), instance_id=instance.id, recovery=found.recovery
         )
         tx.operations.begin(instance, request, requested_by=call.caller.user_name)
+        hold(tx, found, request)
 
 
 def _point(instance: Instance, asked: RestoreBody) -> RestorePoint:
