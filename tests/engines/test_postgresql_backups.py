@@ -296,6 +296,7 @@ def test_a_parent_is_refused_when_what_leads_on_from_it_is_gone(guest: Guest, en
     else:
         with engine.sessions.open() as session:
             session.execute("SELECT pg_drop_replication_slot('os_backup_chain')")
+        engine.finish_segment()  # the server would make anew the one it writes to
         segment = full.facts["log_from"]
         (engine.host.data / "pg_wal" / lsn.segment_name(1, segment // 2**24, 2**24)).unlink()
     with pytest.raises(Invalid, match=r"not on the server any more|forgotten a part") as refusal:
