@@ -69,6 +69,11 @@ demo demo-valkey valkey 'INCR visits' --user ann
 title "What there is now"
 run list
 
+if [ ${#served[@]} -gt 0 ]; then
+  title "A backup of ${served[0]}, made while it serves"
+  run backup create "${served[0]}" && run backup list
+fi
+
 title "How to go on"
 # A home that is not where it is looked for by itself has to be named each time.
 if [ -n "${ARGOSY_HOME:-}" ]; then echo "  export ARGOSY_HOME=$(printf %q "$home")"; fi
@@ -76,6 +81,7 @@ echo "  export PATH=$bin:\$PATH"
 for name in ${served[@]+"${served[@]}"}; do echo "  argosy connect $name"; done
 cat <<END
   argosy list              argosy show ${served[0]:-NAME}              argosy --help
+  argosy create NAME --datastore postgresql --backup daily      argosy restore NAME --backup BACKUP
 
 With OpenStack's own client:
   export OS_CLIENT_CONFIG_FILE=$(printf %q "$home/clouds.yaml") OS_CLOUD=argosy
