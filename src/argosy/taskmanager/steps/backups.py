@@ -23,6 +23,7 @@ from argosy.taskmanager.parts import parts
 log = structlog.get_logger()
 
 KEY = "key.json"
+_SOON = timedelta(minutes=1)
 _URLS_END = timedelta(seconds=VALID_S + 60)
 _swept: set[str] = set()  # failed backups whose leftovers this process has taken away once
 
@@ -120,6 +121,16 @@ def note_restored(instance_id: str, recovery: Recovery, told: str) -> None:
         enabled = source.root_enabled if current and source else backup.service.get("root_enabled", False)
         if enabled and not instance.root_enabled:
             tx.instances.enable_root(instance_id, by="taskmanager")
+
+
+@DBOS.step(name="backups.make_next_soon")
+def make_next_soon(instance_id: str) -> None:
+    """Have the instance's schedules make their next backup when the archive of its log has begun anew."""
+    now = datetime.now(UTC)
+    with parts().store.write() as tx:
+        for schedule in tx.backup_schedules.of_instance(instance_id):
+            if schedule.enabled and (schedule.next_run_at is None or schedule.next_run_at > now + _SOON):
+                tx.backup_schedules.note(schedule.id, next_run_at=now + _SOON)
 
 
 def sweep_leftovers() -> None:
