@@ -14,11 +14,10 @@ import pytest
 
 from argosy.domain.operations import VerifyBackup
 from argosy.taskmanager.steps import verification
-from tests.chaos.walk import CrashWalk
+from tests.chaos.walk import LONG, CrashWalk
 from tests.support.backups import Shop, back_up, delete_backup, made
 from tests.support.server import Client, Server, running, wait_until
 
-LONG = bool(os.environ.get("ARGOSY_TEST_LONG"))
 ENGINES = ["valkey", "mariadb", "postgresql"] if LONG else ["valkey"]
 EVERY = 1 if LONG else 5
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 
 import pytest
 
-from tests.chaos.walk import CrashWalk
+from tests.chaos.walk import LONG, CrashWalk
 from tests.support.backups import made
 from tests.support.server import running
-
-LONG = bool(os.environ.get("ARGOSY_TEST_LONG"))
 
 
 @pytest.mark.timeout(900)

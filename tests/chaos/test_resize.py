@@ -9,12 +9,11 @@ import os
 
 import pytest
 
-from tests.chaos.walk import CrashWalk
+from tests.chaos.walk import LONG, CrashWalk
 from tests.e2e.test_resize import agrees, made, place, show
 from tests.support.server import Server, running
 from tests.support.writer import writing
 
-LONG = bool(os.environ.get("ARGOSY_TEST_LONG"))
 MEMORY_MB = {"1": 256, "2": 512}
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.chaos.walk import CrashWalk
+from tests.chaos.walk import LONG, CrashWalk
 from tests.support.databases import connected
 from tests.support.server import Client, Server, running, wait_until
 
 USER = {"name": "ann", "password": "walked-secret-1"}
-LONG = bool(os.environ.get("ARGOSY_TEST_LONG"))
 
 
 def made(argosy: Server, client: Client, datastore: str, version: str) -> dict[str, Any]:

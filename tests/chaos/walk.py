@@ -11,6 +11,7 @@ one takes over. What must hold then, always: the operation ends, nothing stays c
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from argosy.metadata.store import Store
 from tests.support.server import Client, Server, wait_until
 
 ENDED = {"succeeded", "failed"}
+# Whether every step is walked (`make test-long`), or some.
+LONG = bool(os.environ.get("ARGOSY_TEST_LONG"))
 
 
 class CrashWalk:

@@ -47,7 +47,7 @@ def test_an_instance_is_backed_up_restored_in_place_and_into_another(argosy: Com
     assert (copy["datastore"], copy["tags"]) == ("valkey", {"team": "web"})
     assert argosy("connect", "copy", "-c", "GET colour").out.strip() == "green"
 
-    assert argosy("restore", vault, "--backup", "green").out == "vault has what green has.\n"
+    assert argosy("restore", vault, "--backup", "green").out == "vault is what it was at green.\n"
     assert argosy("connect", vault, "-c", "GET colour").out.strip() == "green"
 
     argosy("delete", vault, "copy")

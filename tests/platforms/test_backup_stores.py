@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -65,16 +66,18 @@ def _directory(tmp_path: Path) -> Iterator[tuple[BackupStore, Ask]]:
 
 @contextmanager
 def _s3(_tmp_path: Path) -> Iterator[tuple[BackupStore, Ask]]:
+    # A bucket of its own: all of moto's servers in a process have the same ones.
+    bucket = f"vault-{secrets.token_hex(4)}"
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:
         store = S3Backups(
-            bucket="vault", endpoint=f"http://{host}:{port}", access_key="test", secret_key="testing"
+            bucket=bucket, endpoint=f"http://{host}:{port}", access_key="test", secret_key="testing"
         )
         with pytest.raises(ContainerNotFound):
             store.check("c")
-        store._s3.create_bucket(Bucket="vault")
+        store._s3.create_bucket(Bucket=bucket)
         yield store, _over_http
     finally:
         server.stop()
@@ -216,9 +219,9 @@ def test_only_abandoned_uploads_of_ours_are_ended(tmp_path: Path, monkeypatch: p
     with _s3(tmp_path) as (store, _), closing(store):
         assert isinstance(store, S3Backups)
         for key in ("c/i1/b1/large", "cd/i1/b1/large", "photos/1.jpg"):
-            store._s3.create_multipart_upload(Bucket="vault", Key=key)
+            store._s3.create_multipart_upload(Bucket=store._bucket, Key=key)
         store.tidy("c")
-        left = store._s3.list_multipart_uploads(Bucket="vault")["Uploads"]
+        left = store._s3.list_multipart_uploads(Bucket=store._bucket)["Uploads"]
         assert [one["Key"] for one in left] == ["cd/i1/b1/large", "photos/1.jpg"]
 
 
