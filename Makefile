@@ -24,7 +24,7 @@ test: check ## Everything CI runs, against real engines
 	bash tools/test.sh
 
 test-long: setup ## The long walks: every step of every workflow, ten moments of a log, every fault of every engine's backups (hours)
-	ARGOSY_TEST_LONG=1 bash tools/test.sh --timeout 3600 tests/chaos tests/engines/test_mariadb_backups.py $(wildcard tests/e2e/test_backup*.py) tests/e2e/test_full_volume.py tests/e2e/test_point_in_time.py tests/cli/test_dumps.py
+	ARGOSY_TEST_LONG=1 bash tools/test.sh --timeout 3600 tests/chaos $(wildcard tests/engines/test_*_backups.py) tests/engines/test_dumps_of_strangers.py $(wildcard tests/e2e/test_backup*.py) tests/e2e/test_full_volume.py tests/e2e/test_point_in_time.py tests/cli/test_dumps.py
 
 fuzz: setup ## Send a hundred thousand odd requests to a live server and hold the answers against the OpenAPI document
 	ARGOSY_FUZZ=1000 $(PY) -m pytest -q -s --timeout 7200 tests/api/test_fuzz.py

@@ -122,6 +122,7 @@ def test_a_task_manager_killed_around_any_step_of_a_restore_in_place(site: Site)
     delete_backup(site.client, backup["id"])
 
 
+@pytest.mark.skipif(not LONG, reason="restores in place are walked every day: ARGOSY_TEST_LONG=1")
 @pytest.mark.timeout(900)
 def test_a_task_manager_killed_around_any_step_of_a_create_from_a_backup(site: Site) -> None:
     backup = back_up(site.client, site.id)
@@ -143,6 +144,7 @@ def test_a_task_manager_killed_around_any_step_of_a_create_from_a_backup(site: S
     delete_backup(site.client, backup["id"])
 
 
+@pytest.mark.skipif(not LONG, reason="restores in place are walked every day: ARGOSY_TEST_LONG=1")
 @pytest.mark.timeout(900)
 def test_a_task_manager_killed_around_any_step_of_a_verification(site: Site) -> None:
     backup = back_up(site.client, site.id)

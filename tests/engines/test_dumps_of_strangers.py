@@ -18,7 +18,7 @@ from argosy.engines.backups import Dumps
 from argosy.engines.base import Databases, RootAccess, Users
 from tests.support import mariadb
 from tests.support.certificates import TestAuthority
-from tests.support.engines import Guest
+from tests.support.engines import Guest, tried
 from tests.support.valkey import as_admin, connect
 
 ANN, SECRET = "ann", "Ann-secret-77"
@@ -26,10 +26,7 @@ ANN, SECRET = "ann", "Ann-secret-77"
 
 def places(engine: str) -> pytest.MarkDecorator:
     found = [
-        (kind, version)
-        for kind in datastores().values()
-        if kind.engine == engine
-        for version in kind.versions
+        (kind, version) for kind in datastores().values() if kind.engine == engine for version in tried(kind)
     ]
     names = [f"{kind.name}-{version.name}" for kind, version in found]
     return pytest.mark.parametrize("filled", found, ids=names, indirect=True)

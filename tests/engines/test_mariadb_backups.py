@@ -23,7 +23,7 @@ from argosy.engines import pipes
 from argosy.engines.backups import Facts, Log, Segment, Stored
 from argosy.engines.mariadb import MariaDbEngine, history
 from tests.support.certificates import TestAuthority
-from tests.support.engines import Guest, Refused
+from tests.support.engines import Guest, Refused, tried
 from tests.support.mariadb import as_root, connect
 
 MARIADB = datastores()["mariadb"]
@@ -35,7 +35,7 @@ def places(version: Version, authority: TestAuthority) -> Iterator[Guest]:
         yield place
 
 
-@pytest.fixture(params=MARIADB.versions, ids=[version.name for version in MARIADB.versions])
+@pytest.fixture(params=tried(MARIADB), ids=[version.name for version in tried(MARIADB)])
 def mariadb(request: pytest.FixtureRequest) -> Version:
     return cast("Version", request.param)
 

@@ -86,6 +86,13 @@ class Adapter(Protocol):
         """The server's main memory setting (buffer pool, maxmemory) in MiB, as the running server has it."""
 
 
+def tried(datastore: Datastore, *besides: str) -> list[Version]:
+    """Versions that a datastore's own long suites run on: all in `make test-long`, else the default and those named."""
+    everyday = {datastore.default_version, *besides}
+    every = "ARGOSY_TEST_LONG" in os.environ
+    return [version for version in datastore.versions if every or version.name in everyday]
+
+
 def adapter_for(engine: str) -> Adapter:
     return cast("Adapter", importlib.import_module(f"tests.support.{engine}").ADAPTER)
 
