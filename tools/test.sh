@@ -4,5 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 workers=${ARGOSY_TEST_WORKERS:-3}
-# In the order of their names: the files with few long tests come first, and none of them is left for the end.
-exec .venv/bin/python -m pytest -q -n "$workers" --dist loadfile --no-loadscope-reorder --durations=25 "$@"
+exec .venv/bin/python -m pytest -q -n "$workers" --dist loadfile --durations=25 "$@"
