@@ -24,7 +24,7 @@ def databases(argosy: CommandLine, instance: str, *names: str) -> Iterator[None]
         yield
     finally:
         for name in names:
-            argosy("databases", "delete", instance, name, "--yes", code=None)
+            argosy("databases", "delete", instance, name)
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def user(argosy: CommandLine, instance: str, *names: str) -> Iterator[None]:
     try:
         yield
     finally:
-        argosy("users", "delete", instance, "dora", "--yes", code=None)
+        argosy("users", "delete", instance, "dora")
 
 
 def ask(argosy: CommandLine, instance: str, database: str, query: str) -> str:

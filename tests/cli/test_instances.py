@@ -60,7 +60,7 @@ def test_show_says_how_it_is_what_limits_it_and_how_to_connect(argosy: CommandLi
     assert re.search(r"^Status +ACTIVE: answers queries", shown, re.MULTILINE)
     assert re.search(r"^Limit, memory +\S", shown, re.MULTILINE)
     assert re.search(
-        r"^URL +postgresql://ann@127\.77\.\d+\.\d+:5432/\w+\?sslmode=verify-full", shown, re.MULTILINE
+        r"^URL +postgresql://ann@127\.77\.\d+\.\d+:5432/shop\?sslmode=verify-full", shown, re.MULTILINE
     )
     assert re.search(r"^Connect +argosy connect shop", shown, re.MULTILINE)
 
