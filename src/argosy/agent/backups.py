@@ -12,6 +12,7 @@ from typing import cast
 from argosy.agent.jobs import Say
 from argosy.agent.supervisor import Supervisor
 from argosy.agent.transfer import Transfers
+from argosy.domain.backup import room_for
 from argosy.engines import restores
 from argosy.engines.backups import BackUps, Checks, Log, Segment, Stored, Write
 from argosy.engines.base import Engine
@@ -87,10 +88,7 @@ def _telling(write: Write, say: Say) -> Write:
 def _make_ready(engine: Engine, transfers: Transfers, call: messages.Restore, say: Say) -> None:
     say("reading the manifests of the backup")
     readers = [Reader(transfers.objects(one), one.id, bytes.fromhex(one.key)) for one in call.chain]
-    sizes = [reader.manifest.data_bytes for reader in readers]
-    # An increment is unpacked beside the full one, and both are merged into a third.
-    needed = sum(sizes) + (sizes[0] if len(sizes) > 1 else 0)
-    restores.check_room(engine.host, needed)
+    restores.check_room(engine.host, room_for([reader.manifest.data_bytes for reader in readers]))
     restores.prepare(
         cast("restores.MayRestore", engine),
         call.job_id,

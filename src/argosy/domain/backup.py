@@ -150,10 +150,17 @@ class Recovery:
     users: Users = "current"
 
 
-def needed_bytes(chain: Sequence[Backup]) -> int:
-    """About what a chain takes of a volume while it is restored: with increments the full one is there twice."""
-    sizes = [backup.data_bytes or 0 for backup in chain]
+def room_for(sizes: Sequence[int]) -> int:
+    """About what archives of these sizes, the full one first, take of a volume while they are restored, in bytes.
+
+    An increment is unpacked beside the full one, and both are merged into a third.
+    """
     return sum(sizes) + (sizes[0] if len(sizes) > 1 else 0)
+
+
+def needed_bytes(chain: Sequence[Backup]) -> int:
+    """The same of a chain of backups."""
+    return room_for([backup.data_bytes or 0 for backup in chain])
 
 
 def check_fits(chain: Sequence[Backup], volume_gb: int) -> None:
