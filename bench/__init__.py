@@ -9,6 +9,7 @@ writes nothing: its numbers are of too few rounds.
 - `api`: requests per second of `show` and `list`, against the barest FastAPI + SQLAlchemy application that
   answers the same (`bare.py`).
 - `backup`: backups and restores of 1 GB, against the engine's own tool piped to `zstd -T0`, and what they cost a client.
+- `cloud`: a create on a real OpenStack, split into the cloud's share and ours; not among "everything".
 - `memory`: what the control plane's processes and the agents hold when nothing happens.
 
 Nothing is pinned to a processor: servers, rivals and the programs that load them share the machine as they

@@ -60,14 +60,17 @@ class Pair:
 class Fleet:
     """The API of a home, its project's instances, and where the rival on the same database listens."""
 
-    def __init__(self, server: Server) -> None:
-        client = server.client()
-        self.project_id = client.project_id
+    def __init__(self, server: Server, caller: tuple[str, str] | None = None) -> None:
+        """`caller` is a project and a token; unset, the built-in user's."""
+        if caller is None:
+            client = server.client()
+            caller = client.project_id, client.token
+        self.project_id, token = caller
         self.url = server.settings.database_url
         host, port = server.settings.api_listen
-        self.argosy = Target(host, port, {"Host": _HOST, "X-Auth-Token": client.token})
+        self.argosy = Target(host, port, {"Host": _HOST, "X-Auth-Token": token})
         self.bare = Target(str(server.network[3]), port, {"Host": _HOST})
-        self.ids = sorted(one["id"] for one in client.get("/instances").json()["instances"])
+        self.ids = sorted(one["id"] for one in self.argosy.get(self.lists[0]).json()["instances"])
 
     @property
     def size(self) -> int:
@@ -170,9 +173,9 @@ def _listens(target: Target) -> bool:
 
 
 @contextmanager
-def filled(server: Server, size: int) -> Iterator[Fleet]:
+def filled(server: Server, size: int, caller: tuple[str, str] | None = None) -> Iterator[Fleet]:
     """So many instances more in the metadata database, of several datastores and as if they served."""
-    fleet = Fleet(server)
+    fleet = Fleet(server, caller)
     rows = [_row(fleet.project_id, str(server.network[_NOBODY]), number, size) for number in range(size)]
     engine = create_engine(fleet.url)
     try:

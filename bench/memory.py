@@ -52,8 +52,8 @@ def measure(*, quick: bool = False) -> tuple[str, str]:
             made[subject.name] = created.instance_id
         _say(f"idle for {idle_s:.0f} s, all in one process")
         time.sleep(idle_s)  # idleness is what is measured
-        whole = _read({"`argosy up`: all in one process": _pids(argosy, "api")})
-        guests = _read(
+        whole = read({"`argosy up`: all in one process": _pids(argosy, "api")})
+        guests = read(
             {name: [_agent(argosy, instance_id)] for name, instance_id in made.items()}
             | {_server_name(name): _server(argosy, instance_id) for name, instance_id in made.items()}
         )
@@ -65,7 +65,7 @@ def measure(*, quick: bool = False) -> tuple[str, str]:
             fleet.check_answers()
             _say(f"idle for {idle_s:.0f} s, a process for each part")
             time.sleep(idle_s)  # idleness is what is measured
-            parts = _read(
+            parts = read(
                 {f"`argosy serve {part}`": _pids(argosy, part) for part in PARTS}
                 | {"for comparison: the bare FastAPI + SQLAlchemy application": [rival.pid]}
             )
@@ -91,7 +91,7 @@ def _server_name(name: str) -> str:
     return f"server of {name}"
 
 
-def _read(groups: dict[str, list[int]]) -> dict[str, list[Held]]:
+def read(groups: dict[str, list[int]]) -> dict[str, list[Held]]:
     """A few readings a second apart, so that one in the middle of a heartbeat does not decide."""
     found: dict[str, list[Held]] = {name: [] for name in groups}
     for number in range(_READINGS):
@@ -128,7 +128,7 @@ def _told(
         "process has in memory, PSS divides what processes share, such as libraries, among them. Medians of "
         f"{_READINGS} readings a second apart."
     )
-    yield table(["control plane, MB", "RSS", "PSS"], [[name, *_sizes(held)] for name, held in plane.items()])
+    yield table(["control plane, MB", "RSS", "PSS"], [[name, *sizes(held)] for name, held in plane.items()])
     together = [_median(plane[f"`argosy serve {part}`"], "pss") for part in PARTS]
     whole = _median(next(iter(plane.values())), "rss")
     yield (
@@ -148,8 +148,8 @@ def _told(
         [
             [
                 name,
-                *_sizes(guests[name]),
-                *_sizes(guests[_server_name(name)]),
+                *sizes(guests[name]),
+                *sizes(guests[_server_name(name)]),
                 str(guests[_server_name(name)][0].processes),
             ]
             for name in names
@@ -170,7 +170,7 @@ def _median(held: list[Held], kind: str) -> float:
     return Figures.of(getattr(one, kind) for one in held).median
 
 
-def _sizes(held: list[Held]) -> list[str]:
+def sizes(held: list[Held]) -> list[str]:
     return [f"{_median(held, kind):.0f}" for kind in ("rss", "pss")]
 
 

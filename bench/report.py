@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("RESULTS.md")
-SECTIONS = ("Create", "API", "Memory", "Parameters", "Downtime", "Backup")
+SECTIONS = ("Create", "API", "Memory", "Parameters", "Downtime", "Backup", "Keystone", "On a cloud")
 _LIBRARIES = (
     "fastapi",
     "starlette",

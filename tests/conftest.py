@@ -1,7 +1,33 @@
 """What holds for every test."""
 
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.machines import Cloud, Tenancy
 
 # The same examples in every run: what Hypothesis finds by chance must not fail somebody else's commit.
 settings.register_profile("argosy", derandomize=True, deadline=None)
 settings.load_profile("argosy")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays to the end: looking at all of it again and again is time that tests lack."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def tenancy(cloud: Cloud) -> Iterator[Tenancy]:
+    """On the `cloud` of the test's own place."""
+    # It loads the SDK, which most tests can do without.
+    from tests.support.machines import believing_its_cloud
+
+    with believing_its_cloud(cloud) as tenancy:
+        yield tenancy

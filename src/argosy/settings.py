@@ -1,4 +1,4 @@
-"""Every setting, once: the home's argosy.toml, overridden by ARGOSY_* in the environment.
+"""Every setting, once: the home's argosy.toml (or the file that ARGOSY_CONFIG names), overridden by ARGOSY_* in the environment.
 
 Each process's main reads it and hands values down; nothing else looks a setting up. A nested setting is
 ARGOSY_<GROUP>__<NAME>, such as ARGOSY_LOCAL__NETWORK.
@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, IPvAnyNetwork, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,7 +38,11 @@ FLAVORS = [
 
 
 class ApiSettings(BaseModel):
-    """`public_endpoint` is what clients are told; unset, it is what each request was sent to."""
+    """`public_endpoint` is what clients are told; unset, it is what each request was sent to.
+
+    Who asks is who connects, unless that is one of `trusted_proxies`: then it is whom X-Forwarded-For names. When it is
+    told to end, the API says so for `drain_s` at /healthcheck while it goes on serving, so that balancers turn away.
+    """
 
     listen: str = "127.0.0.1:8779"
     public_endpoint: str | None = None
@@ -48,17 +52,40 @@ class ApiSettings(BaseModel):
     max_streams: int = Field(default=200, ge=0)
     max_streams_per_project: int = Field(default=20, ge=0)
     stream_heartbeat_s: float = Field(default=10, gt=0)
+    trusted_proxies: list[IPvAnyNetwork] = []
+    drain_s: float = Field(default=0, ge=0, le=300)
 
 
 class ConductorSettings(BaseModel):
-    """`listen` is also where guests reach it; unset, it is port 8778 of the first address of the local network."""
+    """`listen` unset is port 8778 of the first address of the local network.
+
+    `endpoint` is where guests reach it, as HOST:PORT: a load balancer's, the name of several, or several with commas
+    between, of which guests ask the next when one is away; unset, where it listens. `health_listen` answers balancers.
+    """
 
     listen: str | None = None
+    endpoint: str | None = None
+    health_listen: str | None = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _names_ports(cls, endpoint: str | None) -> str | None:
+        for one in (endpoint or "").split(",") if endpoint else ():
+            host, _, port = one.strip().rpartition(":")
+            if not host or not port.isdigit() or "/" in host:
+                raise ValueError(
+                    f"conductor.endpoint must be HOST:PORT, or several with commas between, not {one!r}"
+                )
+        return endpoint
 
 
 class TaskManagerSettings(BaseModel):
+    """What one that was not heard of for `silent_after_s` had begun is taken up by another."""
+
     workers: int = Field(default=16, ge=1)
     poll_s: float = Field(default=0.1, gt=0)
+    silent_after_s: float = Field(default=15, ge=1)
+    health_listen: str | None = None
 
 
 class RetentionSettings(BaseModel):
@@ -132,14 +159,73 @@ class BackupSettings(BaseModel):
 
 
 class LocalSettings(BaseModel):
-    """The local platform. `network` unset is a /24 of 127.77.0.0/16 chosen by the home's path."""
+    """The local platform. `network` unset is a /24 of 127.77.0.0/16 chosen by the directory's path.
 
+    `directory` is where instances are; unset, the home. Homes of one machine may share one.
+    """
+
+    directory: Path | None = None
     network: IPv4Network | None = None
     volumes: Literal["auto", "real", "directory"] = "auto"
     limits: Literal["auto", "none"] = "auto"
     image_sources: list[Literal["debian", "wheel"]] = ["debian", "wheel"]
     images: Path | None = None
     debian_mirror: str | None = None
+
+
+class OpenStackSettings(BaseModel):
+    """The cloud that servers are made in, when `platform` is openstack.
+
+    `cloud` names one of `clouds_file` (unset, where OpenStack's clients look), with the rights of a project that owns
+    all servers and volumes. `installation` keeps what is made apart from that of another Argosy in that project.
+    Agents are called on `management_network`, from `control_cidrs` (unset, from its own subnets); databases are on
+    `network` where nothing else is asked (unset, on the management network). Where users are Keystone's, they may ask for
+    networks of their own project and for `shared_networks`. `floating_network` is where public
+    addresses come from. `flavors` is a pattern of their names; of a flavor's memory the operating system and the agent
+    keep `reserved_memory_mb`. Servers of one group are kept apart by `spread`. What the cloud has is compared with what
+    it should have every `survey_every_s`.
+    """
+
+    cloud: str = ""
+    clouds_file: Path | None = None
+    installation: str = Field(default="argosy", pattern=r"[a-z0-9][a-z0-9-]{0,30}")
+    management_network: str = ""
+    network: str | None = None
+    shared_networks: list[str] = []
+    control_cidrs: list[IPv4Network] = []
+    floating_network: str | None = None
+    volume_type: str | None = None
+    availability_zone: str | None = None
+    keypair: str | None = None
+    flavors: str = "db.*"
+    reserved_memory_mb: int = Field(default=192, ge=0)
+    spread: Literal["anti-affinity", "soft-anti-affinity"] = "soft-anti-affinity"
+    request_timeout_s: float = Field(default=60, gt=0)
+    survey_every_s: float = Field(default=60, ge=5)
+
+
+class KeystoneSettings(BaseModel):
+    """The Keystone that knows the users, when `identity` is keystone, and the user that asks it about their tokens.
+
+    It is asked at `auth_url`; with an `interface`, where the catalog has the identity service of the region. Users are
+    told to log in at `public_url` (unset, `auth_url`). What it said of a token holds for `cache_s`. One try may take
+    `timeout_s`. `admin_roles` make an administrator, `service_roles` let a service vouch for a user.
+    """
+
+    auth_url: str = ""
+    public_url: str | None = None
+    username: str = ""
+    password_file: Path | None = None
+    project_name: str = "service"
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    region: str | None = None
+    interface: Literal["public", "internal", "admin"] | None = None
+    ca_file: Path | None = None
+    cache_s: float = Field(default=30, ge=0, le=3600)
+    timeout_s: float = Field(default=5, gt=0, le=60)
+    admin_roles: list[str] = ["admin"]
+    service_roles: list[str] = ["service"]
 
 
 class QuotaSettings(BaseModel):
@@ -165,18 +251,44 @@ class RateLimitSettings(BaseModel):
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ARGOSY_", env_nested_delimiter="__", extra="ignore")
 
+    """`secrets` is the directory of what all processes of an installation share; unset, `secrets` in the home.
+
+    `metadata_password_file` is read where `metadata_url` has no password.
+    """
+
     home: Path
     metadata_url: str | None = None
+    metadata_password_file: Path | None = None
+    secrets: Path | None = None
+    platform: Literal["local", "openstack"] = "local"
+    identity: Literal["built-in", "keystone"] = "built-in"
     api: ApiSettings = ApiSettings()
     conductor: ConductorSettings = ConductorSettings()
     taskmanager: TaskManagerSettings = TaskManagerSettings()
     local: LocalSettings = LocalSettings()
+    openstack: OpenStackSettings = OpenStackSettings()
+    keystone: KeystoneSettings = KeystoneSettings()
     objects: ObjectSettings = ObjectSettings()
     backups: BackupSettings = BackupSettings()
     retention: RetentionSettings = RetentionSettings()
     quotas: QuotaSettings = QuotaSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     flavors: list[FlavorSetting] = FLAVORS
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.platform == "openstack" and not (self.openstack.cloud and self.openstack.management_network):
+            raise ValueError(
+                "openstack.cloud and openstack.management_network must be given when platform is openstack"
+            )
+        keystone = self.keystone
+        if self.identity == "keystone" and not (
+            keystone.auth_url and keystone.username and keystone.password_file
+        ):
+            raise ValueError(
+                "keystone.auth_url, username and password_file must be given when identity is keystone"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -191,19 +303,36 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, Path(given["home"]) / "argosy.toml"),
+            TomlConfigSettingsSource(settings_cls, configuration_file(Path(given["home"]))),
         )
 
     @property
     def database_url(self) -> str:
-        return self.metadata_url or f"sqlite:///{self.home / 'argosy.db'}"
+        """With its password, if that is not libpq's to find. Raises OSError when the file of it cannot be read."""
+        if self.metadata_url is None:
+            return f"sqlite:///{self.home / 'argosy.db'}"
+        if self.metadata_password_file is None:
+            return self.metadata_url
+        # What names a setting needs no SQL.
+        from sqlalchemy.engine import make_url
+
+        password = self.metadata_password_file.read_text().strip()
+        return make_url(self.metadata_url).set(password=password).render_as_string(hide_password=False)
+
+    @property
+    def secrets_directory(self) -> Path:
+        return self.secrets or self.home / "secrets"
+
+    @property
+    def local_directory(self) -> Path:
+        return self.local.directory or self.home
 
     @property
     def network(self) -> IPv4Network:
         if self.local.network is not None:
             return self.local.network
         # Two homes on one machine almost never meet, and a home keeps its addresses.
-        third = int.from_bytes(hashlib.sha256(os.fsencode(self.home)).digest()[:2]) % 199
+        third = int.from_bytes(hashlib.sha256(os.fsencode(self.local_directory)).digest()[:2]) % 199
         return IPv4Network(f"127.77.{third}.0/24")
 
     @property
@@ -211,8 +340,24 @@ class Settings(BaseSettings):
         return split(self.conductor.listen or f"{self.network[1]}:8778")
 
     @property
+    def conductor_endpoints(self) -> list[tuple[str, int]]:
+        if self.conductor.endpoint is None:
+            return [self.conductor_listen]
+        return [split(one.strip()) for one in self.conductor.endpoint.split(",")]
+
+    @property
+    def conductor_url(self) -> str:
+        """What guests are told: one address, or several with commas between."""
+        return ",".join(f"https://{_joined(host, port)}" for host, port in self.conductor_endpoints)
+
+    @property
     def api_listen(self) -> tuple[str, int]:
         return split(self.api.listen)
+
+    @property
+    def api_endpoint(self) -> str:
+        """Where clients find the API, as far as is known here."""
+        return self.api.public_endpoint or f"http://{self.api.listen}"
 
     @property
     def images_directory(self) -> Path:
@@ -229,6 +374,12 @@ def default_home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "argosy"
 
 
+def configuration_file(home: Path) -> Path:
+    """ARGOSY_CONFIG, else argosy.toml in the home."""
+    named = os.environ.get("ARGOSY_CONFIG")
+    return Path(named) if named else home / "argosy.toml"
+
+
 def read(home: Path) -> Settings:
     """Raises pydantic's ValidationError, naming the setting and its bound."""
     return Settings(home=home)
@@ -238,3 +389,7 @@ def split(listen: str) -> tuple[str, int]:
     """HOST:PORT apart; IPv6 hosts in brackets. Raises ValueError."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -13,6 +13,7 @@ import pytest
 from argosy.domain.instance import Flavor, Instance
 from argosy.domain.status import Report, Service
 from argosy.metadata.store import Store
+from tests.support import metadata
 from tests.support.server import Client, Server, running
 
 FLAVORS = [Flavor("1", "db.tiny", 256, 1), Flavor("2", "db.small", 512, 1), Flavor("tiny-64", "tiny", 64, 1)]
@@ -49,10 +50,10 @@ class Api:
         return instance.id
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def api() -> Iterator[Api]:
-    with running("api") as server:
-        store = Store(server.settings.database_url)
+    with metadata.chosen() as more, running("api", **more) as server:
+        store = Store(more.get("ARGOSY_METADATA_URL") or server.settings.database_url)
         try:
             with store.write() as tx:
                 tx.flavors.publish(FLAVORS)
@@ -71,9 +72,9 @@ class Live:
     instances: dict[str, dict[str, Any]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live() -> Iterator[Live]:
-    with running() as server:
+    with metadata.chosen() as more, running(**more) as server:
         demo = server.client("demo")
         instances = {
             "postgresql": server.create(demo, "pg", "postgresql"),

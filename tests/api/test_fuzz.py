@@ -17,7 +17,7 @@ from tests.support.backups import back_up
 from tests.support.fuzz import Fuzz
 from tests.support.server import Client, Server, running, wait_until
 
-PER_ROUTE = int(os.environ.get("ARGOSY_FUZZ", "12"))
+PER_ROUTE = int(os.environ.get("ARGOSY_FUZZ", "8"))
 # Enough for the instances of the test, and a few that are made by what is sent.
 QUOTAS = {"ARGOSY_QUOTAS__INSTANCES": "4"}
 USER = {"name": "ann", "password": "Ann-secret-77", "databases": [{"name": "shop"}]}

@@ -10,15 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from argosy.catalog import datastores
-from argosy.domain.databases import Database, NewUser, UserId
 from argosy.domain.errors import Failed
 from argosy.domain.operations import ResizeVolume
 from argosy.domain.quotas import QuotaExceeded
-from argosy.engines.base import Databases, Users
 from argosy.metadata.store import Store
 from tests.api.conftest import FLAVORS, Api
-from tests.support.engines import Guest
+from tests.support import metadata
 from tests.support.server import Client, running
 
 USUAL = {"ARGOSY_QUOTAS__INSTANCES": "10", "ARGOSY_QUOTAS__VOLUMES": "40"}
@@ -231,25 +228,18 @@ def test_a_project_that_is_not_there_has_no_quotas(bounded: Api) -> None:
 
 def test_postgresql_keeps_quotas_under_concurrency_as_sqlite_does() -> None:
     """Its transactions overlap, where SQLite has one writer at a time."""
-    datastore = datastores()["postgresql"]
-    with Guest(datastore, datastore.version(datastore.default_version), None) as guest:
-        guest.engine.initialise()
-        guest.engine.start()
-        assert isinstance(guest.engine, Databases)
-        assert isinstance(guest.engine, Users)
-        guest.engine.create_databases([Database("argosy")])
-        guest.engine.create_users([NewUser(UserId("argosy"), "secret", ("argosy",))])
-        url = f"postgresql+psycopg://argosy:secret@{guest.host.address}:{guest.host.port}/argosy"
-        with running("api", **USUAL, ARGOSY_METADATA_URL=url) as server:
-            store = Store(url)
-            with store.write() as tx:
-                tx.flavors.publish(FLAVORS)
-            store.close()
-            demo, other = server.client("demo"), server.client("admin")
-            with ThreadPoolExecutor(24) as pool:
-                answers = list(
-                    pool.map(lambda number: create(demo if number % 6 else other, "db"), range(24))
-                )
-            assert Counter(answer.status_code for answer in answers) == {200: 14, 413: 10}
-            assert has(demo)["instances"] == (10, 0, 10)
-            assert has(other)["instances"] == (4, 0, 10)
+    with (
+        metadata.postgresql() as database,
+        running("api", **USUAL, ARGOSY_METADATA_URL=database.url) as server,
+    ):
+        url = database.url
+        store = Store(url)
+        with store.write() as tx:
+            tx.flavors.publish(FLAVORS)
+        store.close()
+        demo, other = server.client("demo"), server.client("admin")
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(lambda number: create(demo if number % 6 else other, "db"), range(24)))
+        assert Counter(answer.status_code for answer in answers) == {200: 14, 413: 10}
+        assert has(demo)["instances"] == (10, 0, 10)
+        assert has(other)["instances"] == (4, 0, 10)

@@ -16,17 +16,14 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from argosy.catalog import datastores
-from argosy.domain.databases import Database, NewUser, UserId
 from argosy.domain.instance import Instance
 from argosy.domain.operations import DeleteInstance, RestartInstance
-from argosy.engines.base import Databases, Users
 from argosy.metadata.store import Store, Transaction
 from argosy.taskmanager.parts import Retention
 from argosy.taskmanager.retention import forget_what_is_old
 from tests.api.conftest import FLAVORS, Api
-from tests.support.engines import Guest
-from tests.support.server import Client, running, wait_until
+from tests.support import metadata
+from tests.support.server import NO_TLS, Client, running, wait_until
 
 # More than there are threads to answer with.
 MANY = 60
@@ -43,17 +40,7 @@ def api(request: pytest.FixtureRequest) -> Iterator[Api]:
     with ExitStack() as stack:
         more = {}
         if request.param == "postgresql":
-            datastore = datastores()["postgresql"]
-            version = datastore.version(datastore.default_version)
-            guest = stack.enter_context(Guest(datastore, version, None))
-            guest.engine.initialise()
-            guest.engine.start()
-            assert isinstance(guest.engine, Databases)
-            assert isinstance(guest.engine, Users)
-            guest.engine.create_databases([Database("argosy")])
-            guest.engine.create_users([NewUser(UserId("argosy"), "secret", ("argosy",))])
-            url = f"postgresql+psycopg://argosy:secret@{guest.host.address}:{guest.host.port}/argosy"
-            more["ARGOSY_METADATA_URL"] = url
+            more["ARGOSY_METADATA_URL"] = stack.enter_context(metadata.postgresql()).url
         server = stack.enter_context(running("api", **SETTINGS, **more))
         store = Store(more.get("ARGOSY_METADATA_URL") or server.settings.database_url)
         stack.callback(store.close)
@@ -99,7 +86,7 @@ class Stream:
         headers = {"X-Auth-Token": self._client.token, **self._headers}
         try:
             with (
-                httpx.Client(timeout=30) as http,
+                httpx.Client(timeout=30, verify=NO_TLS) as http,
                 http.stream(
                     "GET", f"{self._client.base_url}{self._path}", params=self._query, headers=headers
                 ) as answer,

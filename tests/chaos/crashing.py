@@ -4,6 +4,9 @@ It takes the arguments of `argosy.processes`, and looks into the home's `crash.j
 `{"kind": "instance.create", "step": 3, "when": "before", "spare": [operation ids]}`. The process dies (SIGKILL)
 around the recording of that step's result, of the first operation of that kind that is not spared. Before is
 the nastiest moment there is: the step has acted, and nobody will ever know.
+
+Of several that look into one directory (ARGOSY_TEST_CRASH) one takes the order. With `"victim": pid` it is that process
+which is killed, or gets the `"signal"` that is named.
 """
 
 from __future__ import annotations
@@ -13,45 +16,59 @@ import os
 import signal
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from dbos._sys_db import SystemDatabase
 
 from argosy.processes.__main__ import main
+from argosy.settings import read
 
 _home = Path(sys.argv[sys.argv.index("--home") + 1])
+_order = Path(os.environ.get("ARGOSY_TEST_CRASH") or _home) / "crash.json"
 _steps: Counter[str] = Counter()
 _record = SystemDatabase.record_operation_result
 
 
-def _doomed(operation_id: str, when: str) -> bool:
+def _doomed(operation_id: str, when: str) -> dict[str, Any] | None:
     try:
-        order = json.loads((_home / "crash.json").read_text())
+        order: dict[str, Any] = json.loads(_order.read_text())
     except (OSError, ValueError):
-        return False
+        return None
     if operation_id in order["spare"] or when != order["when"] or _steps[operation_id] != order["step"]:
-        return False
-    return bool(_kind_of(operation_id) == order["kind"])
+        return None
+    return order if _kind_of(operation_id) == order["kind"] else None
+
+
+@cache
+def _database() -> sa.Engine:
+    return sa.create_engine(read(_home).database_url)
 
 
 def _kind_of(operation_id: str) -> str | None:
-    import sqlite3
+    query = sa.text("select kind from operations where id = :id")
+    with _database().connect() as connection:
+        return connection.execute(query, {"id": operation_id}).scalar()
 
-    with sqlite3.connect(f"file:{_home}/argosy.db?mode=ro", uri=True) as connection:
-        row = connection.execute("select kind from operations where id = ?", (operation_id,)).fetchone()
-    connection.close()
-    return row[0] if row else None
+
+def _kill(order: dict[str, Any]) -> None:
+    try:
+        _order.rename(_order.with_suffix(".taken"))
+    except FileNotFoundError:
+        return
+    os.kill(order.get("victim") or os.getpid(), order.get("signal") or signal.SIGKILL)
 
 
 def _recording(self: SystemDatabase, result: Any, **more: Any) -> None:
     operation_id = str(result["workflow_uuid"])
     _steps[operation_id] += 1
-    if _doomed(operation_id, "before"):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if order := _doomed(operation_id, "before"):
+        _kill(order)
     _record(self, result, **more)
-    if _doomed(operation_id, "after"):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if order := _doomed(operation_id, "after"):
+        _kill(order)
 
 
 SystemDatabase.record_operation_result = _recording  # type: ignore[method-assign] # this is what it is for

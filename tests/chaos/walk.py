@@ -67,7 +67,7 @@ class CrashWalk:
             120,
         )
         died = self.argosy.pid(part) is None
-        (self.argosy.home / "crash.json").unlink()
+        (self.argosy.home / "crash.json").unlink(missing_ok=True)
         if died:
             self.kills += 1
             self.argosy.start(*self.parts)

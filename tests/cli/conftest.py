@@ -10,18 +10,18 @@ from tests.support.command_line import CommandLine
 from tests.support.server import Server, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[Server]:
     with running() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def argosy(server: Server) -> CommandLine:
     return CommandLine(server.home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def without_task_manager() -> Iterator[CommandLine]:
     """Of an Argosy where what is asked for is never done: it waits for a task manager."""
     with running("api", "conductor", "taskmanager") as started:
@@ -30,21 +30,21 @@ def without_task_manager() -> Iterator[CommandLine]:
         yield CommandLine(started.home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop(argosy: CommandLine) -> str:
     """A PostgreSQL instance with a database `shop` and a user `ann`. Tests leave those two alone."""
     argosy("create", "shop", "--datastore", "postgresql", "--database", "shop", "--user", "ann")
     return "shop"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def crm(argosy: CommandLine) -> str:
     """The same of MariaDB, with `crm` and `bob`."""
     argosy("create", "crm", "--datastore", "mariadb", "--database", "crm", "--user", "bob")
     return "crm"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cache(argosy: CommandLine) -> str:
     """A Valkey instance with a user `app`."""
     argosy("create", "cache", "--datastore", "valkey", "--user", "app")

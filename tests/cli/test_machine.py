@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.support.command_line import PROGRAM, CommandLine
+from tests.support.scratch import new_home
 from tests.support.server import Server, own_network, wait_until
 
 AGENT_PATHS = [
@@ -29,8 +29,7 @@ AGENT_PATHS = [
 def argosy() -> Iterator[CommandLine]:
     """A command line whose home has nothing in it yet."""
     with own_network() as network:
-        home = Path(f"/var/tmp/argosy-t-{secrets.token_hex(4)}")
-        home.mkdir(mode=0o755)
+        home = new_home()
         own = CommandLine(
             home,
             ARGOSY_API__LISTEN=f"{network[2]}:8779",

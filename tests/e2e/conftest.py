@@ -10,14 +10,14 @@ import pytest
 from tests.support.server import Client, Server, running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def argosy() -> Iterator[Server]:
     # Whose log is archived waits for no more than this.
     with running(ARGOSY_BACKUPS__ARCHIVE_LOG_EVERY_S="1") as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo(argosy: Server) -> Client:
     return argosy.client("demo")
 

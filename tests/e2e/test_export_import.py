@@ -164,7 +164,11 @@ def test_a_client_that_hangs_up_in_the_middle_ends_everything(
     wait_until("the import has ended", lambda: not programs(maria))
     wait_until("it is told", lambda: any("hung up" in told for told in events(demo, maria)))
 
-    demo.put(path(maria, "import?database=shop"), content=b"DROP TABLE IF EXISTS things;")
+    drop = b"DROP TABLE IF EXISTS things;"
+    wait_until(
+        "the next import is let in",
+        lambda: demo.put(path(maria, "import?database=shop"), content=drop).status_code == 200,
+    )
     demo.put(path(maria, "import?database=shop"), content=script(500, b"")).raise_for_status()
     with demo.stream("GET", path(maria, "export"), params={"database": "shop"}) as answer:
         assert answer.status_code == 200

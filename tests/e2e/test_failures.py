@@ -6,11 +6,11 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.support import images
+from tests.support.scratch import new_home
 from tests.support.server import Client, Server, running, wait_until
 
 
@@ -43,9 +43,9 @@ def test_a_volume_larger_than_the_machine(argosy: Server, demo: Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def poor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def poor() -> Iterator[Server]:
     """An Argosy without a source of software but one broken server, and room for two addresses."""
-    root = Path("/var/tmp") / f"argosy-broken-{tmp_path_factory.mktemp('x').name}"
+    root = new_home("broken")
     bundle, _ = images.image("redis", "7")
     shutil.copytree(bundle.parent, root / "redis-7", symlinks=True)
     broken = root / "redis-7" / "bundle" / "usr" / "bin" / "redis-server"

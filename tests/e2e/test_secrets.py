@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support import files
 from tests.support.server import Client, Server, running
 
 PASSWORD = "Zebra-9-Quartz-Lamp"
 CHANGED = "Otter-4-Velvet-Moon"
 ROOT = "Heron-7-Copper-Silk"
 # The engines keep verifiers, not passwords, so even their data directories are searched.
-SKIPPED = {"volume.img"}
 
 
 def full_life(argosy: Server, client: Client, datastore: str) -> str:
@@ -43,11 +42,6 @@ def full_life(argosy: Server, client: Client, datastore: str) -> str:
     return instance_id
 
 
-def files(home: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(home):
-        yield from (Path(place, name) for name in names if name not in SKIPPED)
-
-
 @pytest.fixture(scope="module")
 def lived() -> Iterator[Server]:
     with running() as argosy:
@@ -61,10 +55,7 @@ def test_no_password_lies_in_any_file_but_the_owners_own(lived: Server) -> None:
     secrets = [secret.encode() for secret in (PASSWORD, CHANGED, ROOT)]
     clouds = {lived.password("demo").encode(), lived.password("admin").encode()}
     found = []
-    for file in files(lived.home):
-        if not file.is_file() or file.is_symlink():
-            continue
-        content = file.read_bytes()
+    for file, content in files.read(lived.home):
         wanted = secrets if file == lived.clouds else [*secrets, *clouds]
         found += [file for secret in wanted if secret in content]
     assert found == []

@@ -188,6 +188,19 @@ def test_locked_out_it_is_blocked_until_it_is_started_again(here: Guest, engine:
     assert agent.health() is Health.UP
 
 
+def test_what_follows_from_the_volumes_size_follows_it_as_the_server_runs(
+    here: Guest, engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = os.statvfs(engine.host.data.parent)
+    grown = os.statvfs_result((told.f_bsize, told.f_frsize, 1234 * 2**20 // told.f_frsize * 10, *told[3:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: grown)
+    assert engine.pending_restart() == ["max_slot_wal_keep_size"]
+    engine.mind_room()
+    assert engine.pending_restart() == []
+    with engine.sessions.open() as session:
+        assert session.execute("SHOW max_slot_wal_keep_size").fetchone() == ("1234MB",)
+
+
 def test_settings_it_cannot_start_with_are_set_aside(here: Guest, engine: PostgresEngine) -> None:
     engine.enable_root("secret")
     ask(here, "root", "postgres", "ALTER SYSTEM SET max_locks_per_transaction = 2147483647")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -16,17 +17,18 @@ from moto.server import ThreadedMotoServer
 from starlette.types import Receive, Scope, Send
 
 from argosy.conductor.app import application
-from argosy.domain.errors import Forbidden, Invalid, Unavailable
+from argosy.domain.errors import ArgosyError, Forbidden, Invalid, Unavailable
 from argosy.metadata import migrations
 from argosy.metadata.store import Store
 from argosy.rpc.server import PEER
 from argosy.storage import backup_s3
 from argosy.storage.backup_directory import DirectoryBackups
 from argosy.storage.backup_s3 import S3Backups
-from argosy.storage.backup_swift import SwiftBackups, by_name
+from argosy.storage.backup_swift import SwiftBackups, by_keystone, by_name
 from argosy.storage.backups import BackupStore
 from argosy.storage.base import ContainerNotFound, ObjectNotFound
 from argosy.storage.directory import DirectoryStore
+from tests.support.keystone_clients import a_keystone
 from tests.support.server import wait_until
 from tests.support.swift import PASSWORD, USER, running_swift
 
@@ -98,7 +100,24 @@ def swift() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module", params=["directory", "s3", "s3-of-swift", "swift"])
+@contextmanager
+def _swift_of_a_cloud() -> Iterator[BackupStore]:
+    """A real Swift behind a real Keystone, in the account of a project of our own."""
+    if "ARGOSY_TEST_CLOUD" not in os.environ:
+        pytest.skip("ARGOSY_TEST_CLOUD names no cloud")
+    with a_keystone() as keystone:
+        user = keystone.user("member")
+        store = SwiftBackups(by_keystone(keystone.cloud(user)), "signing")
+        try:
+            yield store
+        finally:
+            for container in ("c", "my vault"):
+                for held in list(store.objects(container, "")):
+                    store._ask("DELETE", container, held.name)
+                store._ask("DELETE", container)
+
+
+@pytest.fixture(scope="module", params=["directory", "s3", "s3-of-swift", "swift", "swift-of-a-cloud"])
 def kept(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[BackupStore, Ask]]:
@@ -106,6 +125,8 @@ def kept(
         if request.param in {"directory", "s3"}:
             here = _directory if request.param == "directory" else _s3
             store, ask = stack.enter_context(here(tmp_path_factory.mktemp("stores")))
+        elif request.param == "swift-of-a-cloud":
+            store, ask = stack.enter_context(_swift_of_a_cloud()), _over_http
         else:
             url, ask = request.getfixturevalue("swift"), _over_http
             store = (
@@ -115,6 +136,7 @@ def kept(
             )
         store.check("c")
         yield store, ask
+        stack.close()
         store.close()
 
 
@@ -238,3 +260,50 @@ def test_a_store_that_is_away_is_unavailable(kind: str) -> None:
             store.check("c")
         with pytest.raises(Unavailable):
             store.put("c", "n", b"")
+
+
+def test_a_store_behind_keystone_is_logged_in_to_by_what_clouds_yaml_says() -> None:
+    if "ARGOSY_TEST_CLOUD" not in os.environ:
+        pytest.skip("ARGOSY_TEST_CLOUD names no cloud")
+    with a_keystone() as keystone:
+        user = keystone.user("member")
+        by_password = keystone.cloud(user)
+        # As many clouds have it.
+        versionless = {
+            **by_password,
+            "auth": {**by_password["auth"], "auth_url": keystone.url.removesuffix("/v3")},
+        }
+        by_credential = keystone.cloud(keystone.credential(user))
+        credential = {**by_credential["auth"], "auth_url": keystone.url.removesuffix("/v3")}
+        named = {**by_password, "region_name": "RegionOne", "interface": "internal"}
+        accounts = set()
+        for cloud in (by_password, versionless, by_credential, {**by_credential, "auth": credential}, named):
+            with closing(SwiftBackups(by_keystone(cloud), "signing")) as store:
+                store.check("c")
+                store.put("c", "n", b"content")
+                # As when the token has ended.
+                store._known = (store._account()[0], "nonsense")
+                assert store.get("c", "n") == b"content"
+                store._known = (store._account()[0], "nonsense")
+                assert b"".join(store.read("c", "n")) == b"content"
+                accounts.add(store._account()[0])
+                assert (
+                    "x-account-meta-temp-url-key"
+                    not in httpx.head(
+                        store._account()[0], headers={"X-Auth-Token": store._account()[1]}, trust_env=False
+                    ).headers
+                )
+        assert len(accounts) == 1
+        with closing(SwiftBackups(by_keystone(by_password), "signing")) as store:
+            store.delete("c", "n")
+            store._ask("DELETE", "c")
+        for cloud, why in (
+            ({**by_password, "auth": {**by_password["auth"], "password": "wrong"}}, "Keystone refuses us"),
+            ({**by_password, "region_name": "nowhere"}, "has no object store"),
+            (keystone.cloud(keystone.user("reader")), "refuses us"),
+        ):
+            with (
+                closing(SwiftBackups(by_keystone(cloud), "signing")) as store,
+                pytest.raises(ArgosyError, match=why),
+            ):
+                store.check("c")

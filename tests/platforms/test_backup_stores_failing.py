@@ -14,6 +14,7 @@ import pytest
 
 from argosy.domain.errors import ArgosyError, Failed, Forbidden, Invalid, Unavailable
 from argosy.processes.backup_stores import backup_store
+from argosy.processes.shared import URLS_KEY
 from argosy.settings import BackupSettings, Settings, SwiftSettings
 from argosy.storage.backup_s3 import S3Backups
 from argosy.storage.backup_swift import SwiftBackups, by_name
@@ -209,6 +210,7 @@ def swift_by_cloud(there: Store, tmp_path: Path, **cloud: Any) -> BackupStore:
         json.dumps({"clouds": {"backups": {"auth": {**auth, **cloud.pop("auth", {})}, **cloud}}})
     )
     wanted = BackupSettings(store="swift", swift=SwiftSettings(cloud="backups", clouds_file=clouds))
+    (tmp_path / URLS_KEY).write_text("0" * 64)
     return backup_store(Settings(home=tmp_path, backups=wanted), tmp_path)
 
 

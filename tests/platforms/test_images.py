@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from argosy.platforms.base import ImagePhase
 from argosy.platforms.local.images import LocalImages
 from argosy.platforms.local.templates import template_builder, template_recipe
 from tests.support.images import ACCOUNT, image, pull
+from tests.support.scratch import new_place
 
 VALKEY = datastores()["valkey"].version("9")
 DEBIAN_ONLY = replace(VALKEY, sources=tuple(s for s in VALKEY.sources if isinstance(s, DebianSource)))
@@ -47,8 +47,7 @@ PROGRAMS = {
 @pytest.fixture
 def ground() -> Iterator[Path]:
     """A directory that every account can reach, unlike pytest's own."""
-    path = Path(tempfile.mkdtemp(prefix="argosy-test-images-", dir="/var/tmp"))
-    path.chmod(0o755)
+    path = new_place("images")
     yield path
     shutil.rmtree(path)
 

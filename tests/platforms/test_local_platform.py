@@ -11,7 +11,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
@@ -33,6 +32,7 @@ from tests.support.local_platform import (
     network,
     wait_until,
 )
+from tests.support.scratch import new_home
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can limit and mount")
 
@@ -259,13 +259,13 @@ def test_a_database_that_will_not_end_is_killed(site: LocalSite) -> None:
 def test_an_address_where_somebody_else_listens_is_passed_over(site: LocalSite) -> None:
     first = str(network()[10])
     with socket.create_server((first, RPC_PORT)):
-        assert site.platform.servers.reserve(site.new_id()) == str(network()[11])
-    assert site.platform.servers.reserve(site.new_id()) == first
+        assert site.reserve(site.new_id()) == str(network()[11])
+    assert site.reserve(site.new_id()) == first
 
 
 def test_a_port_somebody_has_at_every_address_is_named(site: LocalSite) -> None:
     instance_id = site.new_id()
-    address = site.platform.servers.reserve(instance_id)
+    address = site.reserve(instance_id)
     with (
         socket.create_server((address, PORT)),
         pytest.raises(PlatformError, match=f"Port {PORT} of {address} is taken by another program"),
@@ -278,11 +278,11 @@ def test_running_out_of_addresses_is_told_with_numbers(new_site: NewSite) -> Non
     small = IPv4Network((int(network().network_address), 28))
     site = new_site(addresses=small)
     for _ in range(5):
-        site.platform.servers.reserve(site.new_id())
+        site.reserve(site.new_id())
     with pytest.raises(PlatformError, match=r"No address of .*/28 is free: of 5, instances have 5 and other"):
-        site.platform.servers.reserve(site.new_id())
+        site.reserve(site.new_id())
     site.destroy(site.ids[2])
-    assert site.platform.servers.reserve(site.ids[5]) == str(small[12])
+    assert site.reserve(site.ids[5]) == str(small[12])
 
 
 def test_a_home_too_deep_for_sockets_is_refused(new_site: NewSite) -> None:
@@ -324,19 +324,31 @@ def test_a_control_plane_killed_at_any_step_does_no_harm(operation: str) -> None
 
 @root_only
 def test_an_ordinary_user_gets_all_of_it_but_limits() -> None:
-    home = tempfile.mkdtemp(prefix="argosy-test-", dir="/var/tmp")
+    home = new_home("p")
     os.chown(home, 65534, 65534)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     here = Path(__file__)
     files = [str(here.with_name("test_platform_contract.py")), str(here)]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "--basetemp", f"{home}/pytest", *files]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        "-k",
+        "not openstack",
+        "--basetemp",
+        f"{home}/pytest",
+        *files,
+    ]
     try:
         done = subprocess.run(
             as_ordinary_user(command),
             cwd=ROOT,
             env={
                 **environment,
-                "HOME": home,
+                "HOME": str(home),
                 "PYTHONPATH": f"{ROOT}:{ROOT}/src",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTEST_XDIST_WORKER": os.environ.get("PYTEST_XDIST_WORKER", "gw0"),

@@ -54,7 +54,7 @@ def wait_until_done(demo: Client, backup_id: str) -> dict[str, Any]:
         shown: dict[str, Any] = demo.get(f"/backups/{backup_id}").json()["backup"]
         return shown if shown["status"] in {"COMPLETED", "FAILED"} else None
 
-    found: dict[str, Any] = wait_until(f"backup {backup_id} is done", done, 120)
+    found: dict[str, Any] = wait_until(f"backup {backup_id} is done", done, 120, every_s=0.05)
     return found
 
 

@@ -24,10 +24,13 @@ from argosy.domain.datastore import Datastore, Version
 from argosy.engines import engine_for
 from argosy.engines.base import Configurable, Engine
 from argosy.engines.host import Account, Host, TlsFiles
+from tests.support import files
 from tests.support.certificates import TestAuthority
 from tests.support.images import image
+from tests.support.scratch import new_place
 
-_GROUND = Path("/var/tmp") / f"argosy-engine-tests-{os.geteuid()}"
+# Of every run of tests on this machine.
+_CLAIMS = Path("/var/tmp") / f"argosy-engine-tests-{os.geteuid()}" / "claims"
 _FIRST_UID = 1900000000  # a number without a line in /etc/passwd, as the local platform gives each instance
 
 
@@ -111,9 +114,7 @@ class Guest:
         self.datastore = datastore
         self.adapter = adapter_for(datastore.engine)
         self._number, self._claim = _claim_address()
-        self.home = _GROUND / uuid.uuid4().hex[:8]
-        self.home.mkdir(mode=0o711)
-        self.home.chmod(0o711)
+        self.home = new_place("e")
         account = Account.own()
         if account.uid == 0:
             account = Account(_FIRST_UID + self._number, _FIRST_UID + self._number)
@@ -187,6 +188,8 @@ class Guest:
     def freeze_server(self) -> None:
         """Stop every process of the server from running, as a host out of breath would."""
         self._send_all(signal.SIGSTOP)
+        # A thread that another processor is at goes on for a moment.
+        self.wait_until(lambda: all(map(_is_stopped, self._processes())), "all of it stands still")
 
     def thaw_server(self) -> None:
         self._send_all(signal.SIGCONT)
@@ -206,11 +209,17 @@ class Guest:
 
     def everything_written(self) -> str:
         """The text of every file of the instance outside its data: logs, configuration, pid files."""
-        places = (self.host.logs, self.host.etc, self.host.run)
-        files = [file for place in places for file in place.rglob("*") if file.is_file()]
-        files += [file for file in self.host.data.rglob("*") if file.suffix in {".log", ".err", ".csv"}]
-        files = [file for file in files if file.suffix != ".key"]
-        return "\n".join(file.read_text(errors="replace") for file in files)
+        written = [
+            data
+            for file, data in files.read(self.host.logs, self.host.etc, self.host.run)
+            if file.suffix != ".key"
+        ]
+        written += [
+            file.read_bytes()
+            for file in files.below(self.host.data)
+            if file.suffix in {".log", ".err", ".csv"}
+        ]
+        return b"\n".join(written).decode(errors="replace")
 
     def remove(self) -> None:
         try:
@@ -244,6 +253,14 @@ class Guest:
         )
 
 
+def _is_stopped(pid: int) -> bool:
+    """Every thread of it, by the third field of /proc/PID/stat (proc(5)); also when there is none any more."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        threads = Path(f"/proc/{pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] in "TZX" for stat in threads)
+    return True
+
+
 def _address(number: int) -> str:
     return f"127.77.{200 + number // 250}.{number % 250 + 1}"
 
@@ -253,11 +270,9 @@ def _claim_address() -> tuple[int, int]:
 
     A lock on a file rather than a worker's own range: several runs may share a machine.
     """
-    locks = _GROUND / "claims"
-    locks.mkdir(mode=0o711, parents=True, exist_ok=True)
-    _GROUND.chmod(0o711)
+    _CLAIMS.mkdir(mode=0o711, parents=True, exist_ok=True)
     for number in range(16 * 250):
-        descriptor = os.open(locks / str(number), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(_CLAIMS / str(number), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

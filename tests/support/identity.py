@@ -82,11 +82,18 @@ class Server:
 
 
 @contextmanager
-def running_server(host: str = "127.77.240.1") -> Iterator[Server]:
+def running_server(
+    host: str = "127.77.240.1", certificate: tuple[Path, Path] | None = None
+) -> Iterator[Server]:
+    """With a certificate and its key, by TLS."""
+
     async def present(scope: Scope, receive: Receive, send: Send) -> None:
         await served.app(scope, receive, send)
 
-    server = uvicorn.Server(uvicorn.Config(present, host=host, port=0, log_level="warning", lifespan="off"))
+    config = uvicorn.Config(present, host=host, port=0, log_level="warning", lifespan="off")
+    if certificate is not None:
+        config.ssl_certfile, config.ssl_keyfile = certificate
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -96,7 +103,7 @@ def running_server(host: str = "127.77.240.1") -> Iterator[Server]:
             assert time.monotonic() < deadline, "the server did not start in time"
             time.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        served = Server(f"http://{host}:{port}")
+        served = Server(f"{'https' if certificate else 'http'}://{host}:{port}")
         yield served
     finally:
         server.should_exit = True

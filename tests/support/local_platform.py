@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -17,11 +16,13 @@ from typing import Literal
 
 from argosy import marks
 from argosy.domain.datastore import Version
+from argosy.domain.errors import OutOfSpace
 from argosy.domain.guest import RPC_PORT, GuestConfig
 from argosy.domain.instance import Flavor
-from argosy.platforms.base import Credentials, Server, ServerRequest
+from argosy.platforms.base import Credentials, Placement, Server, ServerRequest
 from argosy.platforms.local.images import LocalImages
 from argosy.platforms.local.platform import LocalPlatform
+from tests.support.scratch import new_home
 
 PORT = 15432
 SMALL = Flavor(id="1", name="small", memory_mb=96, vcpus=1)
@@ -58,6 +59,10 @@ def as_ordinary_user(argv: list[str]) -> list[str]:
 class LocalSite:
     """One machine under test, and the questions that the contract asks of any platform."""
 
+    refusal = OutOfSpace
+    refused = r"A volume of 900000 GB does not fit: .* has [\d.]+ GB free"
+    more_than_there_is_gb = 900_000
+
     def __init__(
         self,
         *,
@@ -66,8 +71,7 @@ class LocalSite:
         addresses: IPv4Network | None = None,
         fork_agents: bool = True,
     ) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="argosy-test-", dir="/var/tmp"))
-        self.home.chmod(0o755)
+        self.home = new_home("p")
         self.volumes = volumes
         self.limits = limits
         self.fork_agents = fork_agents
@@ -98,6 +102,9 @@ class LocalSite:
         self.ids.append(str(uuid.uuid4()))
         return self.ids[-1]
 
+    def reserve(self, instance_id: str) -> str:
+        return self.platform.servers.reserve(Placement(instance_id, PORT)).agent
+
     def request(self, instance_id: str) -> ServerRequest:
         return ServerRequest(
             instance_id=instance_id,
@@ -113,7 +120,7 @@ class LocalSite:
 
     def build(self, instance_id: str, size_gb: int = 1) -> Server:
         """Everything a workflow asks for, in its order."""
-        self.platform.servers.reserve(instance_id)
+        self.reserve(instance_id)
         self.platform.volumes.create(instance_id, size_gb)
         self.platform.volumes.attach(instance_id)
         return self.platform.servers.create(self.request(instance_id))
@@ -129,6 +136,29 @@ class LocalSite:
 
     def wait_until_serving(self, server: Server) -> None:
         wait_until("the agent and its server answer", lambda: self.serves(server))
+
+    def life(self, server: Server) -> object:
+        """Another one when it has been started anew."""
+        return self.pids(server)
+
+    def write_to_volume(self, server: Server) -> object:
+        assert self.ask(server, "fill 8") == "filled"
+        return 8 << 20
+
+    def check_written(self, server: Server, written: object) -> None:
+        """What was written is there, and the server, under whichever account now, may write to it."""
+        filled = self.files_of(server.instance_id) / "volume/data/filling"
+        assert filled.stat().st_size == written
+        assert self.ask(server, "fill 1") == "filled"
+
+    def size_of_volume(self, server: Server) -> int:
+        """In GB, what can be written to it."""
+        assert self.ask(server, "fill 2200") == "filled"
+        return 3
+
+    def servers_of(self, instance_id: str) -> int:
+        agents_and_servers = [trace for trace in self.traces(instance_id) if trace.startswith("process")]
+        return len(agents_and_servers) // 2
 
     def serves(self, server: Server) -> bool:
         try:
@@ -166,8 +196,12 @@ class LocalSite:
         for device in Path("/sys/block").glob("loop*/loop/backing_file"):
             with contextlib.suppress(OSError):
                 found += [f"loop {device}"] if instance_id in device.read_text() else []
-        for top in Path("/sys/fs/cgroup").glob("**/argosy"):
-            found += [f"cgroup {path}" for path in top.glob(f"*/{instance_id}")]
+        # Others make and remove theirs meanwhile, which os.walk bears and Path.glob does not.
+        found += [
+            f"cgroup {place}/{instance_id}"
+            for place, names, _ in os.walk("/sys/fs/cgroup")
+            if instance_id in names
+        ]
         found += [f"file {path}" for path in (self.home / "instances").glob(f"*{instance_id}*")]
         found += [
             f"link {link}"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -27,22 +27,28 @@ import httpx
 import yaml
 
 from argosy import marks
+from argosy.processes import clouds
 from argosy.processes import home as homes
 from argosy.processes.control_plane import local_platform
 from argosy.settings import ApiSettings, LocalSettings, Settings
-from tests.support import images
+from tests.support import images, loaded_client
+from tests.support.scratch import new_home
 
 ROOT = Path(__file__).parents[2]
 FIRST, LAST = 150, 199  # third octets of 127.77.0.0/16 that tests take their networks from
 READY_WITHIN_S = 120
 BUILT_WITHIN_S = 180
+# Machines that are emulated take many times as long for everything.
+PATIENCE = float(os.environ.get("ARGOSY_TEST_PATIENCE", "1"))
+# For those who speak plain HTTP: to load all the machine's authorities takes longer than to ask.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def wait_until(what: str, condition: Callable[[], Any], timeout_s: float = 60, every_s: float = 0.02) -> Any:
     """The first true answer of `condition`. Raises AssertionError, saying what never came true."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, f"not within {timeout_s * PATIENCE} s: {what}"
         time.sleep(every_s)
     return answer
 
@@ -50,7 +56,10 @@ def wait_until(what: str, condition: Callable[[], Any], timeout_s: float = 60, e
 class Client(httpx.Client):
     """A user's session: paths are below /v1.0/{project}; `identity` is the token's side of things."""
 
-    def __init__(self, url: str, user: str, password: str, project: str | None = None) -> None:
+    def __init__(
+        self, url: str, user: str, password: str, project: str | None = None, keystone: str | None = None
+    ) -> None:
+        """Logged in at a Keystone, which is the server's own unless it is given."""
         asked = {
             "identity": {
                 "methods": ["password"],
@@ -58,12 +67,16 @@ class Client(httpx.Client):
             },
             "scope": {"project": {"name": project or user, "domain": {"id": "default"}}},
         }
-        answer = httpx.post(f"{url}/identity/v3/auth/tokens", json={"auth": asked}, timeout=30)
+        keystone = keystone or f"{url}/identity/v3"
+        answer = httpx.post(f"{keystone}/auth/tokens", json={"auth": asked}, timeout=30, verify=NO_TLS)
         assert answer.status_code == 201, answer.text
         self.token = answer.headers["x-subject-token"]
         self.project_id: str = answer.json()["token"]["project"]["id"]
         super().__init__(
-            base_url=f"{url}/v1.0/{self.project_id}", headers={"X-Auth-Token": self.token}, timeout=60
+            base_url=f"{url}/v1.0/{self.project_id}",
+            headers={"X-Auth-Token": self.token},
+            timeout=60,
+            verify=NO_TLS,
         )
 
 
@@ -101,7 +114,7 @@ class Server:
 
     # Processes
 
-    def start(self, *parts: str) -> None:
+    def start(self, *parts: str, waits: bool = True) -> None:
         """Start everything in one process, or the named parts in one process each; return when they are ready."""
         commands = [["serve", part] for part in parts] or [["up"]]
         with (self.home / "test.log").open("ab") as log:
@@ -116,6 +129,8 @@ class Server:
                     cwd="/",
                 )
                 self._children.append(child)
+                if not waits:
+                    continue
                 self._wait_until_ready(child, command[-1] if command[0] == "serve" else "api")
 
     def _wait_until_ready(self, child: subprocess.Popen[bytes], part: str) -> None:
@@ -166,7 +181,12 @@ class Server:
         return str(next(one["auth"]["password"] for one in clouds if one["auth"]["username"] == user))
 
     def client(self, user: str = "demo") -> Client:
-        self._clients.append(Client(self.url, user, self.password(user)))
+        """As the home's clouds.yaml names this user, who is a Keystone's where the server has its users from one."""
+        cloud = next(name for name, whose in clouds.CLOUDS.items() if whose == user)
+        who = yaml.safe_load(self.clouds.read_text())["clouds"][cloud]["auth"]
+        keystone = self.environment.get("ARGOSY_KEYSTONE__AUTH_URL")
+        named = who["username"], who["password"], who["project_name"]
+        self._clients.append(Client(self.url, *named, keystone=keystone))
         return self._clients[-1]
 
     def command(
@@ -181,6 +201,8 @@ class Server:
             "OS_CLOUD": cloud,
             "LC_ALL": "C.UTF-8",
         }
+        if program == "openstack":
+            return loaded_client.call(arguments, own, timeout_s)
         return subprocess.run(
             [Path(sys.executable).with_name(program), *arguments],
             env=own,
@@ -220,6 +242,7 @@ class Server:
         wait_until(
             f"instance {instance_id} is gone",
             lambda: client.get(f"/instances/{instance_id}").status_code == 404,
+            every_s=0.05,
         )
 
     # What runs of an instance on this machine
@@ -315,13 +338,15 @@ def _ending_in_order() -> Iterator[None]:
 
 
 @contextmanager
-def running(*parts: str, **environment: str) -> Iterator[Server]:
-    """A started server, or only some of its parts; settings by their names in the environment."""
+def running(*parts: str, module: str = "argosy.processes", **environment: str) -> Iterator[Server]:
+    """A started server, or only some of its parts; settings by their names in the environment.
+
+    `module` is the program that it runs as.
+    """
     with _ending_in_order(), own_network() as network:
-        # Short, since the paths of Unix sockets are; open, since databases run under accounts of their own.
-        home = Path(f"/var/tmp/argosy-t-{secrets.token_hex(4)}")
-        home.mkdir(mode=0o755)
+        home = new_home()
         server = Server(home, network, environment)
+        server.module = module
         try:
             server.start(*parts)
             yield server

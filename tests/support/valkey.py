@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +26,17 @@ def _refusals() -> Iterator[None]:
         yield
     except (redis.RedisError, OSError) as error:
         raise Refused(str(error)) from error
+
+
+class _Verified(redis.SSLConnection):
+    """One that trusts this authority alone: redis-py would also trust, and each time load, all the machine's."""
+
+    def __init__(self, ca: Path, **options: Any) -> None:
+        super().__init__(**options)
+        self._trust = ssl.create_default_context(cafile=str(ca))
+
+    def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
+        return self._trust.wrap_socket(sock, server_hostname=self.host)
 
 
 class ValkeySession:
@@ -92,11 +105,7 @@ def connect(host: Host, user: str, password: str, *, tls: bool) -> ValkeySession
         plain: Any = redis.Connection
         return ValkeySession(plain(**options))
     assert host.tls is not None, "there is no TLS at this place"
-    return ValkeySession(
-        redis.SSLConnection(
-            ssl_ca_certs=str(host.tls.ca), ssl_cert_reqs="required", ssl_check_hostname=True, **options
-        )
-    )
+    return ValkeySession(_Verified(host.tls.ca, **options))
 
 
 def as_admin(host: Host) -> ValkeySession:

@@ -278,11 +278,12 @@ def test_log_is_kept_from_the_oldest_backup_on() -> None:
 def test_an_ended_archive_is_of_no_use_once_its_backups_are_gone() -> None:
     ended = archive(ended=60)
     later = at(61) + KEPT_WITHOUT_BACKUP
-    assert not is_of_no_use(ended, [backup("b1", 10, 100)], later)
-    assert not is_of_no_use(ended, [], at(61))
-    assert is_of_no_use(ended, [], later)
-    assert is_of_no_use(ended, [backup("b2", 70, 400)], later)
-    assert not is_of_no_use(archive(), [], later)
+    for deleted in (False, True):
+        assert not is_of_no_use(ended, [backup("b1", 10, 100)], later, of_deleted=deleted)
+        assert is_of_no_use(ended, [], at(61), of_deleted=deleted) is deleted
+        assert is_of_no_use(ended, [], later, of_deleted=deleted)
+        assert is_of_no_use(ended, [backup("b2", 70, 400)], later, of_deleted=deleted)
+        assert not is_of_no_use(archive(), [], later, of_deleted=deleted)
 
 
 @st.composite

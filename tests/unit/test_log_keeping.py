@@ -11,13 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from argosy.domain.backup import Backup, BackupStatus
+from argosy.domain.instance import Flavor, Instance
 from argosy.domain.log_archive import KEPT_WITHOUT_BACKUP, LogArchive, Segment
 from argosy.metadata import migrations
 from argosy.metadata.store import Store
 from argosy.metadata.tables import log_archives, log_segments
 from argosy.storage.backup_directory import DirectoryBackups
 from argosy.storage.directory import DirectoryStore
-from argosy.taskmanager.log_keeping import take_away_what_nobody_needs
+from argosy.taskmanager.log_keeping import take_away_of, take_away_what_nobody_needs
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - KEPT_WITHOUT_BACKUP - timedelta(hours=1)
@@ -37,6 +38,8 @@ class Scene:
             "a", "p", "i", "postgresql", "17", "directory", "c", PREFIX, NOW - timedelta(days=2)
         )
         with self.store.write() as tx:
+            tx.flavors.publish([Flavor("1", "small", 512, 1)])
+            tx.instances.add(Instance("i", "p", "db", "postgresql", "17", "1", 1, NOW, NOW))
             tx.log_archives.add(archive)
             for number in range(6):
                 segment = Segment(f"s{number}", number * 10, number * 10 + 10, 5)
@@ -120,3 +123,18 @@ def test_one_that_has_just_ended_is_kept_a_while(scene: Scene) -> None:
     with scene.store.write() as tx:
         tx.log_archives.end("a", "Switched off.")
     assert scene.left() == ALL
+
+
+def test_that_of_a_deleted_instance_goes_with_its_last_backup(scene: Scene) -> None:
+    scene.backup("b1", 5)
+    with scene.store.write() as tx:
+        tx.log_archives.end("a", "The instance was deleted.")
+        tx.backups.change("b1", created_at=NOW - timedelta(days=1, hours=12))
+        tx.instances.forget("i")
+    assert scene.left() == ALL
+    with scene.store.write() as tx:
+        tx.backups.forget("b1")
+    take_away_of(scene.store, scene.objects, "another")
+    assert list(scene.objects.objects("c", PREFIX)) != []
+    take_away_of(scene.store, scene.objects, "i")
+    assert list(scene.objects.objects("c", PREFIX)) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -24,6 +26,25 @@ insert into instances (id, project_id, name, datastore, version, flavor_id, volu
 values ('11111111-1111-4111-8111-111111111111', 'p', 'old', 'valkey', '8', '1', 1, '{}', '{}',
         '2026-01-01 00:00:00', '2026-01-01 00:00:00', 0, 0, 0)
 """
+
+DYING = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, oldest = "0005", "0004", "0003"
+
+
+def upgrade() -> None:
+    op.create_table("half", sa.Column("id", sa.Integer(), primary_key=True))
+    op.add_column("instances", sa.Column("half", sa.Integer(), nullable=True))
+    raise RuntimeError("died")
+"""
+
+
+class Column(NamedTuple):
+    type: str
+    nullable: bool
+    server_default: str | None
 
 
 @pytest.fixture
@@ -68,3 +89,61 @@ def test_the_migrations_make_the_tables_that_the_code_has(alembic: Config, url: 
         differences = compare_metadata(context, metadata)
     engine.dispose()
     assert differences == []
+
+
+def test_each_migration_says_who_may_go_on_and_none_takes_that_back(alembic: Config) -> None:
+    known = [script.revision for script in ScriptDirectory.from_config(alembic).walk_revisions()][::-1]
+    oldest = [ScriptDirectory.from_config(alembic).get_revision(one).module.oldest for one in known]
+    assert all(one in known and one <= own for own, one in zip(known, oldest, strict=True))
+    assert oldest == sorted(oldest)
+
+
+def test_a_migration_that_others_may_go_on_after_takes_nothing_from_them(alembic: Config, url: str) -> None:
+    """What was there is there, and what is new in its tables may be left out."""
+    scripts = ScriptDirectory.from_config(alembic)
+    for script in [*scripts.walk_revisions()][::-1]:
+        before = columns(url)
+        command.upgrade(alembic, script.revision)
+        if script.module.oldest == script.revision:
+            continue
+        after = columns(url)
+        assert before.keys() <= after.keys()
+        for table, had in before.items():
+            assert had.items() <= after[table].items()
+            new = [column for name, column in after[table].items() if name not in had]
+            assert all(column.nullable or column.server_default is not None for column in new), table
+
+
+def columns(url: str) -> dict[str, dict[str, Column]]:
+    """By table and name."""
+    engine = sa.create_engine(url)
+    told = sa.inspect(engine)
+    found = {
+        table: {
+            one["name"]: Column(str(one["type"]), one["nullable"], one["default"])
+            for one in told.get_columns(table)
+        }
+        for table in told.get_table_names()
+    }
+    engine.dispose()
+    return found
+
+
+def test_the_database_knows_who_may_work_on_it(url: str) -> None:
+    store = Store(url)
+    assert migrations.state(store.engine, url).oldest is None
+    migrations.migrate(store.engine, url)
+    assert migrations.state(store.engine, url).oldest == "0003"
+    store.close()
+
+
+def test_an_upgrade_that_dies_half_way_has_changed_nothing(alembic: Config, url: str, tmp_path: Path) -> None:
+    command.upgrade(alembic, "head")
+    before = columns(url)
+    scripts = tmp_path / "scripts"
+    shutil.copytree(Path(migrations.__file__).parent, scripts)
+    (scripts / "versions" / "0005_dying.py").write_text(DYING)
+    alembic.set_main_option("script_location", str(scripts))
+    with pytest.raises(RuntimeError, match="died"):
+        command.upgrade(alembic, "head")
+    assert columns(url) == before

@@ -21,8 +21,9 @@ REPORT = GuestReport(instance_id="1", number=1, service="healthy")
 class Conductor:
     """Takes reports, and remembers from which port each came."""
 
-    def __init__(self, identity: tuple[Path, Path, Path]) -> None:
+    def __init__(self, identity: tuple[Path, Path, Path], port: int = PORT) -> None:
         self.status = 204
+        self.port = port
         self.callers: list[int] = []
         self._identity = identity
         self.start()
@@ -32,7 +33,7 @@ class Conductor:
         async def application(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
             await self._answer(scope, receive, send)
 
-        self.server = TlsServer(application, ADDRESS, PORT, server_context(*self._identity))
+        self.server = TlsServer(application, ADDRESS, self.port, server_context(*self._identity))
         self.server.start()
 
     async def _answer(self, scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
@@ -95,3 +96,33 @@ def test_a_conductor_that_is_gone_or_refuses_is_an_error(
     conductor.status = 204
     conductor.start()
     client.send(REPORT)
+
+
+def test_of_several_conductors_the_next_is_told_and_stays(identity: tuple[Path, Path, Path]) -> None:
+    first, second = Conductor(identity), Conductor(identity, PORT + 1)
+    told = ", ".join(f"https://{ADDRESS}:{one.port}" for one in (first, second))
+    client = ConductorClient(told, client_context(*identity))
+    try:
+        client.send(REPORT)
+        first.server.stop()
+        client.send(REPORT)
+        first.start()
+        client.send(REPORT)
+        assert (len(first.callers), len(second.callers)) == (1, 2)
+        # One whose database is away says so, and the other may have it.
+        second.status = 503
+        client.send(REPORT)
+        assert len(first.callers) == 2
+    finally:
+        client.close()
+        first.server.stop()
+        second.server.stop()
+
+
+def test_when_no_conductor_answers_it_is_an_error(identity: tuple[Path, Path, Path]) -> None:
+    client = ConductorClient(
+        f"https://{ADDRESS}:{PORT},https://{ADDRESS}:{PORT + 1}", client_context(*identity)
+    )
+    with pytest.raises(ConnectionError):
+        client.send(REPORT)
+    client.close()

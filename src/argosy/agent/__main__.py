@@ -14,9 +14,11 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from argosy import engines, marks
 from argosy.agent.calls import Calls, application
+from argosy.agent.dumps import DumpRoutes
 from argosy.agent.log import set_up
 from argosy.agent.log_archiver import PATIENCE_S, LogArchiver
 from argosy.agent.logs import LogFiles
@@ -27,11 +29,15 @@ from argosy.agent.volume import VolumeWatch, usage
 from argosy.domain.errors import ArgosyError
 from argosy.domain.guest import RELEASE, GuestConfig
 from argosy.engines import engine_for, restores, upgrades
-from argosy.engines.base import Configurable, Engine
+from argosy.engines.base import Configurable, Engine, ShowsCertificate
 from argosy.engines.host import Account, Host, TlsFiles
+from argosy.rpc import agent_code
 from argosy.rpc.reports import ConductorClient, GuestReport
 from argosy.rpc.server import TlsServer
 from argosy.rpc.tls import client_context, server_context
+
+if TYPE_CHECKING:
+    from argosy.agent.machine import Machine
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +61,20 @@ def host_of(config: GuestConfig) -> Host:
         vcpus=config.vcpus,
         tls=tls,
         account=Account(config.uid, config.gid),
+        unit=config.unit,
     )
 
 
 def describe(
-    config: GuestConfig, engine: Engine, supervisor: Supervisor, archiver: LogArchiver
+    config: GuestConfig, engine: Engine, supervisor: Supervisor, archiver: LogArchiver, agent: str
 ) -> GuestReport:
-    """A report as of now; what the server cannot tell is left out."""
+    """A report as of now, by the agent of that digest; what the server cannot tell is left out."""
     report = GuestReport(
         instance_id=config.instance_id,
         number=0,
         service=supervisor.service.value,
         release=RELEASE,
+        agent=agent,
         log=archiver.status(),
     )
     with suppress(OSError):
@@ -87,9 +95,11 @@ def preload() -> None:
     for package in pkgutil.iter_modules(engines.__path__):
         if package.ispkg:
             importlib.import_module(f"{engines.__name__}.{package.name}")
+    importlib.import_module("argosy.storage.archive")
     # uvicorn and asyncio import the rest of themselves when they are used.
     TlsServer(None, "", 0, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     "".encode("idna")
+    agent_code.digest()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,8 +124,8 @@ def _share_one_heap() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-def serve(config: GuestConfig) -> None:
-    """Run until SIGTERM; the database server goes on."""
+def serve(config: GuestConfig, machine: Machine | None = None) -> None:
+    """Run until SIGTERM, or until the machine is to have another agent; the database server goes on."""
     _share_one_heap()
     identity = (Path(config.rpc_ca), Path(config.rpc_certificate), Path(config.rpc_key))
     host = host_of(config)
@@ -126,7 +136,8 @@ def serve(config: GuestConfig) -> None:
     engine = engine_for(config.engine, host)
     logs = LogFiles(engine)
     conductor = ConductorClient(config.conductor_url, client_context(*identity))
-    reporter = Reporter(conductor, lambda: describe(config, engine, supervisor, archiver))
+    code = agent_code.digest() if machine is None else machine.agent
+    reporter = Reporter(conductor, lambda: describe(config, engine, supervisor, archiver, code))
     watch = VolumeWatch(host.data.parent, record=reporter.record, soon=reporter.soon)
     supervisor = Supervisor(
         engine,
@@ -144,9 +155,10 @@ def serve(config: GuestConfig) -> None:
         record=reporter.record,
         soon=reporter.soon,
     )
+    calls = Calls(engine, supervisor, reporter, logs, transfers, archiver, machine)
     server = TlsServer(
-        application(Calls(engine, supervisor, reporter, logs, transfers, archiver)),
-        config.address,
+        application(calls.methods, DumpRoutes(engine)),
+        config.rpc_address or config.address,
         config.rpc_port,
         server_context(*identity),
     )
@@ -155,6 +167,9 @@ def serve(config: GuestConfig) -> None:
         signal.signal(number, lambda *_: ended.set())
     server.start()
     log.info("agent serves", extra={"instance_id": config.instance_id, "address": config.address})
+    if machine is not None:
+        machine.serves(ended.set)
+        _show_certificate(machine, engine)
     for loop in (supervisor.run, reporter.run, logs.run, archiver.run):
         threading.Thread(target=loop, name=loop.__qualname__, daemon=True).start()
     ended.wait()
@@ -163,6 +178,19 @@ def serve(config: GuestConfig) -> None:
     supervisor.end()
     reporter.end()
     server.stop()
+
+
+def _show_certificate(machine: Machine, engine: Engine) -> None:
+    """Have a server that runs already take the certificate that its machine was given since."""
+    if not machine.guest.certificate_is_new:
+        return
+    try:
+        if engine.server.pid is not None and isinstance(engine, ShowsCertificate):
+            engine.show_certificate()
+    except ArgosyError as error:
+        log.warning("the server goes on with its former certificate", extra={"error": error.sentence})
+    else:
+        machine.guest.certificate_is_shown()
 
 
 if __name__ == "__main__":

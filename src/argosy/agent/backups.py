@@ -17,11 +17,13 @@ from argosy.engines import restores
 from argosy.engines.backups import BackUps, Checks, Log, Segment, Stored, Write
 from argosy.engines.base import Engine
 from argosy.rpc import messages
-from argosy.storage.archive import Below, Reader, Writer
 
 
 def back_up(engine: BackUps, transfers: Transfers, call: messages.BackUp, say: Say) -> str:
     """Returns what the job tells. One that is begun again writes its archive anew, over what there is."""
+    # Slow to load, and not needed by an agent that starts: here and below.
+    from argosy.storage.archive import Writer
+
     archive = call.archive
     objects, key = transfers.objects(archive), bytes.fromhex(archive.key)
     with Writer(objects, archive.id, key, limit_mb_s=call.limit_mb_s) as writer:
@@ -86,6 +88,8 @@ def _telling(write: Write, say: Say) -> Write:
 
 
 def _make_ready(engine: Engine, transfers: Transfers, call: messages.Restore, say: Say) -> None:
+    from argosy.storage.archive import Reader
+
     say("reading the manifests of the backup")
     readers = [Reader(transfers.objects(one), one.id, bytes.fromhex(one.key)) for one in call.chain]
     restores.check_room(engine.host, room_for([reader.manifest.data_bytes for reader in readers]))
@@ -100,6 +104,8 @@ def _make_ready(engine: Engine, transfers: Transfers, call: messages.Restore, sa
 
 
 def _log(transfers: Transfers, stretch: messages.LogStretch) -> Log:
+    from argosy.storage.archive import Below, Reader
+
     objects, key = transfers.objects(stretch.archive), bytes.fromhex(stretch.archive.key)
 
     def fetch(segment: Segment, path: Path) -> None:

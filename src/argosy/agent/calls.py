@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import ValidationError
 
 import argosy
 from argosy.agent import backups, dumps
 from argosy.agent.diagnostics import figures_of, own_figures
-from argosy.agent.jobs import Jobs, Say
+from argosy.agent.jobs import Jobs, Say, failed
 from argosy.agent.log_archiver import LogArchiver
 from argosy.agent.logs import LogFiles
 from argosy.agent.reporter import Reporter
@@ -46,6 +46,9 @@ from argosy.rpc.messages import PATH, Call, ErrorReply, Message, Nothing
 from argosy.rpc.peers import CONTROL_PLANE
 from argosy.rpc.server import PEER
 
+if TYPE_CHECKING:
+    from argosy.agent.machine import Machine
+
 log = logging.getLogger(__name__)
 
 Capability = TypeVar("Capability")
@@ -53,6 +56,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = tuple[type[Call[Any]], Callable[[Any], Message]]
 CALLS_AT_ONCE = 8
 NOTHING = Nothing()
 
@@ -68,7 +72,10 @@ class Calls:
         logs: LogFiles,
         transfers: Transfers,
         archiver: LogArchiver,
+        machine: Machine | None = None,
     ) -> None:
+        """`machine` is None where the agent is a process beside the control plane."""
+        self._machine = machine
         self._archiver = archiver
         self._logs = logs
         self._transfers = transfers
@@ -76,7 +83,7 @@ class Calls:
         self._supervisor = supervisor
         self._reporter = reporter
         self._jobs = Jobs()
-        self.methods: dict[str, tuple[type[Call[Any]], Callable[[Any], Message]]] = {
+        self.methods: dict[str, Handler] = {
             call.method: (call, handler)
             for call, handler in (
                 (messages.ListDatabases, self.list_databases),
@@ -121,6 +128,8 @@ class Calls:
                 (messages.Look, self.look),
                 (messages.Diagnose, self.diagnose),
                 (messages.TellHardware, self.tell_hardware),
+                (messages.Renew, self.renew),
+                (messages.GrowVolume, self.grow_volume),
             )
         }
 
@@ -458,6 +467,25 @@ class Calls:
     def tell_hardware(self, _call: messages.TellHardware) -> messages.Hardware:
         return messages.Hardware(memory_mb=self._engine.host.memory_mb, vcpus=self._engine.host.vcpus)
 
+    def renew(self, call: messages.Renew) -> messages.JobState:
+        return renew(self._jobs, self._of_machine(), call)
+
+    def grow_volume(self, call: messages.GrowVolume) -> messages.JobState:
+        machine = self._of_machine()
+
+        def work(say: Say) -> None:
+            machine.grow_volume(call, say)
+            self._reporter.now()
+
+        return self._jobs.run(call.job_id, work, call.wait_s)
+
+    def _of_machine(self) -> Machine:
+        if self._machine is None:
+            raise Unsupported(
+                "This guest is a process of its platform's machine, which looks after it itself."
+            )
+        return self._machine
+
     def _make(self, call: messages.Prepare) -> None:
         """What an earlier, interrupted preparation made already is left alone."""
         if call.databases:
@@ -480,16 +508,29 @@ def _software(told: messages.Software) -> Software:
     return Software(told.version, Path(told.bundle), Path(told.template))
 
 
-def application(calls: Calls) -> ASGIApplication:
+def renew(jobs: Jobs, machine: Machine, call: messages.Renew) -> messages.JobState:
+    """Done in the life that begins with this job, and never in the one that it ends."""
+    try:
+        known = machine.renewed(call)
+    except ArgosyError as error:
+        return failed(error)
+    if known is not None:
+        return known
+    state = jobs.run(call.job_id, lambda say: machine.renew(call, say), call.wait_s)
+    if state.phase is messages.Phase.FAILED:
+        return state
+    return messages.JobState(phase=messages.Phase.RUNNING, doing=state.doing or "living anew")
+
+
+def application(methods: Mapping[str, Handler], streams: dumps.DumpRoutes | None) -> ASGIApplication:
     """The ASGI application: POST /rpc/v1/<method>, from the control plane's certificate alone.
 
     One route needs no framework, which every agent would pay for.
     """
-    streams = dumps.DumpRoutes(calls.engine)
     threads = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="call")
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in dumps.PATHS and _is_ours(scope):
+        if streams is not None and scope["path"] in dumps.PATHS and _is_ours(scope):
             await streams.answer(scope, receive, send)
             return
         status, body = await _answer(scope, receive)
@@ -501,9 +542,9 @@ def application(calls: Calls) -> ASGIApplication:
         if not _is_ours(scope):
             return 403, b"this guest takes calls from its control plane only"
         method = scope["path"].removeprefix(PATH)
-        if scope["method"] != "POST" or method not in calls.methods:
+        if scope["method"] != "POST" or method not in methods:
             return 404, b"this agent has no such method"
-        kind, handler = calls.methods[method]
+        kind, handler = methods[method]
         try:
             call = kind.model_validate_json(await _body(receive))
         except ValidationError:

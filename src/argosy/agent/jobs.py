@@ -68,11 +68,11 @@ def _do(known: _Work, work: Callable[[Say], str | None]) -> None:
         told = work(known.say)
         known.state = JobState(phase=Phase.SUCCEEDED, told=told or "")
     except ArgosyError as error:
-        known.state = _failed(error)
+        known.state = failed(error)
     except Exception as error:
         # The sentence of a surprise may hold anything, so it stays in the guest's log.
         log.exception("job failed by surprise")
-        known.state = _failed(
+        known.state = failed(
             out_of_room(error)
             or Failed("The guest agent failed by surprise: see its log.", code="guest-error")
         )
@@ -80,7 +80,7 @@ def _do(known: _Work, work: Callable[[Say], str | None]) -> None:
         known.ended.set()
 
 
-def _failed(error: ArgosyError) -> JobState:
+def failed(error: ArgosyError) -> JobState:
     return JobState(
         phase=Phase.FAILED, error_kind=error.kind.value, error_code=error.code, error=error.sentence
     )

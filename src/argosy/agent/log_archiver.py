@@ -25,7 +25,6 @@ from argosy.engines.base import Engine
 from argosy.rpc.messages import Archive
 from argosy.rpc.reports import ConductorClient, LogReport
 from argosy.rpc.segments import ArchivedSegment, SegmentTold
-from argosy.storage.archive import Below, Writer
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +201,9 @@ class LogArchiver:
             self._at.lag_bytes -= segment.size_bytes
 
     def _put(self, server: ArchivesLog, archive: Archive, segment: Segment) -> None:
+        # Slow to load, and not needed by an agent that starts.
+        from argosy.storage.archive import Below, Writer
+
         below = Below(self._transfers.objects(archive), segment.name)
         with (
             Writer(below, f"{archive.id}/{segment.name}", bytes.fromhex(archive.key)) as writer,

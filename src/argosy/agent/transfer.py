@@ -15,14 +15,17 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from argosy.domain.errors import Failed, Unavailable
+from argosy.rpc.conductors import Conductors
 from argosy.rpc.messages import Archive
 from argosy.rpc.urls import PATH, VALID_S, Urls, UrlsWanted
-from argosy.storage.archive import Objects
 from argosy.storage.base import ObjectNotFound, StoreFull
+
+if TYPE_CHECKING:
+    from argosy.storage.archive import Objects
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class Transfers:
         *,
         patience_s: float | None = None,
     ) -> None:
-        self._conductor = conductor_url
+        self._conductors = Conductors(conductor_url)
         self._context = context
         self._instance_id = instance_id
         self.patience_s = patience_s
@@ -72,7 +75,7 @@ class Transfers:
         wanted = UrlsWanted(instance_id=self._instance_id, container=container, method=method, names=names)
         status, content = self.request(
             "POST",
-            self._conductor + PATH,
+            PATH,
             wanted.model_dump_json().encode(),
             {"Content-Type": "application/json"},
             ours=True,
@@ -96,7 +99,35 @@ class Transfers:
         ours: bool,
         authority: str | None = None,
     ) -> tuple[int, bytes]:
-        """One request, over a connection that is kept. `ours` shows the guest's certificate. Raises _Again."""
+        """One request, over a connection that is kept. Raises _Again.
+
+        `ours` is for a conductor, whichever answers: the guest's certificate is shown to it.
+        """
+        if not ours:
+            return self._request(method, url, content, headers, ours=False, authority=authority)
+        conductor = self._conductors.current
+        below = urlsplit(url)._replace(scheme="", netloc="").geturl()
+        try:
+            status, said = self._request(
+                method, conductor + below, content, headers, ours=True, authority=authority
+            )
+        except _Again:
+            self._conductors.pass_over(conductor)
+            raise
+        if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR and status != http.HTTPStatus.INSUFFICIENT_STORAGE:
+            self._conductors.pass_over(conductor)
+        return status, said
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        content: bytes | None,
+        headers: dict[str, str],
+        *,
+        ours: bool,
+        authority: str | None,
+    ) -> tuple[int, bytes]:
         parts = urlsplit(url)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         place = (parts.scheme, parts.netloc, ours, authority)

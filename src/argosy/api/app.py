@@ -18,6 +18,7 @@ from argosy.api.extensions import (
     backup_keys,
     backup_schedules,
     certificates,
+    drift,
     dumps,
     events,
     images,
@@ -85,6 +86,7 @@ RESOURCES = (
     images,
     backup_keys,
     certificates,
+    drift,
     dumps,
     management,
     datastore_versions,
@@ -113,11 +115,13 @@ def application(parts: Parts) -> ASGIApp:
     for module in RESOURCES:
         # Not by include_router, which would find each route anew for every request.
         app.router.routes.extend(module.router.routes)
-    app.include_router(
-        identity_router(
-            parts.identity, parts.directory, public_url=parts.public_endpoint, region=parts.region
+    if parts.directory is not None:
+        accounts = parts.directory
+        app.include_router(
+            identity_router(
+                accounts.identity, accounts, public_url=parts.public_endpoint, region=parts.region
+            )
         )
-    )
     _add_documents(app, parts)
     objects = ObjectStoreApi(parts.objects, parts.policy)
     return Wire(app, parts.identity, parts.public_endpoint, parts.rates, objects)
@@ -139,7 +143,9 @@ def _add_documents(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/healthcheck", tags=["operations of the service"], response_class=PlainTextResponse)
     def healthcheck() -> PlainTextResponse:
-        """OK when the metadata database answers."""
+        """OK when the metadata database answers, and the process is not about to end."""
+        if parts.ending.is_set():
+            return PlainTextResponse("ending", 503)
         with parts.store.read() as tx:
             tx.flavors.all()
         return PlainTextResponse("OK")

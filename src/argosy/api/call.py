@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from argosy import catalog
 from argosy.api.parts import Parts
 from argosy.api.wire import caller_of
+from argosy.domain import operations
 from argosy.domain.datastore import Capability, Datastore
 from argosy.domain.errors import ArgosyError, Busy, Forbidden, InstanceNotFound, Invalid, Unauthorized
 from argosy.domain.identity import Caller
@@ -57,7 +58,7 @@ class Call:
         identity, headers = self.parts.identity, self.request.headers
         token = headers.get("x-auth-token")
         if token is not None:
-            caller = identity.caller_of(token)
+            caller = identity.caller_of(token, headers.get("x-service-token"))
         else:
             client = self.request.client
             caller = identity.authenticate_basic(headers["authorization"], client.host if client else "")
@@ -103,6 +104,12 @@ class Call:
             )
         instance.check_serves(self.now)
         return instance, datastore
+
+    def begin_alone(self, request: operations.Request) -> operations.Operation:
+        """An operation that holds no instance, begun for the caller's project."""
+        with self.parts.store.write(self.project_id) as tx:
+            tx.operations.begin_alone(self.project_id, request, requested_by=self.caller.user_name)
+            return tx.operations.get(request.operation_id)
 
     def guest(self, instance: Instance, asked: GuestCall[Reply]) -> Reply:
         """What the instance's guest answers. No transaction may be open meanwhile: it may take a while.
@@ -155,7 +162,13 @@ class Call:
     def marker(self) -> str | None:
         """The last item of the page before; clients send it quoted once more than usual (contract 3.8)."""
         asked = self.asks("marker")
-        return None if asked is None else unquote(asked)
+        if asked is None:
+            return None
+        marker = unquote(asked)
+        if "\0" in marker:
+            # Quoted twice it comes this far, and PostgreSQL has no text with one.
+            raise Invalid("Validation error: marker must not hold NUL characters.")
+        return marker
 
     def offset(self) -> int:
         """The marker of lists that are paged by number. Raises Invalid unless it is a number."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from argosy.api.streams import Streams
+from argosy.identity.callers import Callers
 from argosy.identity.directory import Directory
 from argosy.identity.policy import Policy
-from argosy.identity.service import Identity
 from argosy.metadata.sealing import Seal
 from argosy.metadata.store import Store
 from argosy.rpc.client import Guests
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 class Parts:
     """`public_endpoint` is what clients are told, None for what each request was sent to; sizes in GB.
 
-    `rates` is None where nobody's requests are counted. `backup_container` is where backups go unless told otherwise. `pulls_from_debian` says whether versions that operators make can be had at all.
+    `ending` is set when the process is about to end. `directory` keeps the built-in accounts; None where Keystone has
+    them. `rates` is None where nobody's requests are counted. `backup_container` is where backups go unless told
+    otherwise. `pulls_from_debian` says whether versions that operators make can be had at all, `boots_from_images`
+    whether a version may name a cloud's image.
     """
 
     store: Store
-    identity: Identity
-    directory: Directory
+    identity: Callers
+    directory: Directory | None
     policy: Policy
     guests: Guests
     seal: Seal
@@ -44,4 +48,6 @@ class Parts:
     keys: KeyRing
     backup_container: str
     pulls_from_debian: bool
+    boots_from_images: bool = False
     rates: Rates | None = None
+    ending: threading.Event = field(default_factory=threading.Event)

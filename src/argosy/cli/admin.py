@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from argosy.cli import admin_instances, backup_keys, overrides, passwords, versions
+from argosy.cli import admin_database, admin_instances, backup_keys, drift, overrides, passwords, versions
 from argosy.cli.call import Call, command
 
 PANEL = "Administration"
@@ -63,9 +63,11 @@ def add_to(app: typer.Typer) -> None:
                 assignments
             )
     admin_instances.add_to(group)
+    admin_database.add_to(group)
     versions.add_to(group)
     overrides.add_to(group)
     backup_keys.add_to(group)
+    drift.add_to(group)
 
 
 def _list_of(what: str) -> Any:
@@ -78,6 +80,7 @@ def _list_of(what: str) -> Any:
         }
         if what == "roles":
             del columns["Enabled"]
+        call.argosy.accounts.check_ours()
         there = [_account(each) for each in call.argosy.accounts.all(what)]
         call.out.table(there, columns, name=lambda each: str(each["name"]), nothing=f"No {what}.")
         return 0
@@ -125,6 +128,7 @@ def create_user(
 ) -> int:
     """Make a user of Argosy. Its password is generated and shown unless you give one."""
     accounts = call.argosy.accounts
+    accounts.check_ours()
     own = None if project is None else accounts.find("projects", project)
     given = passwords.chosen([name], password_file, ask=ask_password)
     secret = given[0] if given else passwords.generated()
@@ -175,6 +179,7 @@ def revoke(call: Call, user: Named, project: Project, role: Role = "member") -> 
 
 def assignments(call: Call) -> int:
     """Who has which role where."""
+    call.argosy.accounts.check_ours()
     call.out.table(
         call.argosy.accounts.assignments(),
         {

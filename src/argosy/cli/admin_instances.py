@@ -43,10 +43,9 @@ def instances(
     """The instances of all projects."""
     from argosy.cli.output import ago
 
-    accounts = call.argosy.accounts
-    project_id = None if project is None else str(accounts.find("projects", project)["id"])
+    project_id = None if project is None else call.argosy.accounts.project_id(project)
     there = call.argosy.managed_instances.all(project_id, deleted=deleted)
-    names = {} if call.out.as_json or call.out.quiet else _projects(call)
+    names = {} if call.out.as_json or call.out.quiet else projects(call)
     call.out.table(
         there,
         {
@@ -70,7 +69,7 @@ def show(call: Call, name: Name) -> int:
     from argosy.cli.output import ago
 
     instance = call.argosy.managed_instances.find(name)
-    names = {} if call.out.as_json or call.out.quiet else _projects(call)
+    names = {} if call.out.as_json or call.out.quiet else projects(call)
     fields: dict[str, Any] = {
         "Name": instance.name,
         "Id": instance.id,
@@ -96,28 +95,28 @@ def stop(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> 
     """Stop an instance's database server. Starting, restarting or rebooting it brings it back."""
     instance = call.argosy.managed_instances.find(name)
     call.argosy.managed_instances.act(instance.id, "stop")
-    return _tell(call, instance, "Stopping", "is stopped", wait=wait, timeout_s=timeout)
+    return tell(call, instance, "Stopping", "is stopped", wait=wait, timeout_s=timeout)
 
 
 def reboot(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
     """Boot the agent of an instance anew and restart its database server: for one that hangs."""
     instance = call.argosy.managed_instances.find(name)
     call.argosy.managed_instances.act(instance.id, "reboot")
-    return _tell(call, instance, "Rebooting", "was rebooted", wait=wait, timeout_s=timeout)
+    return tell(call, instance, "Rebooting", "was rebooted", wait=wait, timeout_s=timeout)
 
 
 def rebuild(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
     """Make an instance's agent, certificates and server process anew around its data."""
     instance = call.argosy.managed_instances.find(name)
     call.argosy.managed_instances.rebuild(instance.id)
-    return _tell(call, instance, "Rebuilding", "was rebuilt", wait=wait, timeout_s=timeout)
+    return tell(call, instance, "Rebuilding", "was rebuilt", wait=wait, timeout_s=timeout)
 
 
 def renew_agent(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
     """Have an instance's agent run this release of Argosy. Its database server goes on meanwhile."""
     instance = call.argosy.managed_instances.find(name)
     call.argosy.managed_instances.renew_agent(instance.id)
-    return _tell(call, instance, "Renewing the agent of", "has a new agent", wait=wait, timeout_s=timeout)
+    return tell(call, instance, "Renewing the agent of", "has a new agent", wait=wait, timeout_s=timeout)
 
 
 def rotate(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -> int:
@@ -125,7 +124,7 @@ def rotate(call: Call, name: Name, wait: Wait = True, timeout: Timeout = None) -
     instance = call.argosy.managed_instances.find(name)
     call.argosy.managed_instances.act(instance.id, "rotate_password")
     word = "has another management password"
-    return _tell(call, instance, "Changing the management password of", word, wait=wait, timeout_s=timeout)
+    return tell(call, instance, "Changing the management password of", word, wait=wait, timeout_s=timeout)
 
 
 def reset(call: Call, name: Name) -> int:
@@ -202,7 +201,7 @@ def ping(call: Call, name: Name) -> int:
     return 0
 
 
-def _tell(
+def tell(
     call: Call, instance: ManagedInstance, verb: str, done: str, *, wait: bool, timeout_s: float | None
 ) -> int:
     """Wait for what was just begun, unless it has ended by now, and say what it came to."""
@@ -217,9 +216,15 @@ def _tell(
     return 0
 
 
-def _projects(call: Call) -> dict[str, str]:
-    """Names of projects by their ids."""
-    return {str(each["id"]): str(each["name"]) for each in call.argosy.accounts.all("projects")}
+def projects(call: Call) -> dict[str, str]:
+    """Names of projects by their ids, as far as Keystone tells an administrator of databases."""
+    from argosy.client.errors import Forbidden
+
+    try:
+        there = call.argosy.accounts.all("projects")
+    except Forbidden:
+        return {}
+    return {str(each["id"]): str(each["name"]) for each in there}
 
 
 def _mb(kilobytes: int) -> str:

@@ -87,6 +87,10 @@ class Call:
         environment = None if self.home_was_named else clouds.from_environment()
         if environment is not None:
             return environment
+        if homes.has_keystone(self.home):
+            raise NotConfigured(
+                f"Keystone knows the users of the Argosy in {self.home}: name a cloud of it with --os-cloud or OS_CLOUD."
+            )
         if homes.is_missing(own):
             raise NotConfigured(
                 f"There is no Argosy in {self.home}: start one with `argosy up`, or name another with --home, "

@@ -6,6 +6,7 @@ import json
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 
 def default_home() -> Path:
@@ -31,14 +32,20 @@ def is_missing(file: Path) -> bool:
 
 def images(home: Path) -> Path:
     """Where the software of the datastores is unpacked, if the home is on this machine."""
-    named = os.environ.get("ARGOSY_LOCAL__IMAGES")
-    if named is None:
-        try:
-            settings = tomllib.loads((home / "argosy.toml").read_text(encoding="utf-8"))
-            named = settings.get("local", {}).get("images")
-        except (OSError, ValueError):
-            named = None
+    named = os.environ.get("ARGOSY_LOCAL__IMAGES") or _settings(home).get("local", {}).get("images")
     return Path(named) if named else home / "images"
+
+
+def has_keystone(home: Path) -> bool:
+    """Whether a Keystone knows the users of this home."""
+    return (os.environ.get("ARGOSY_IDENTITY") or _settings(home).get("identity")) == "keystone"
+
+
+def _settings(home: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((home / "argosy.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def has_tls(image: Path) -> bool | None:

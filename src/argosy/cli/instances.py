@@ -233,6 +233,22 @@ def create(
             show_default=False,
         ),
     ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="ID",
+            help="On OpenStack: the network its clients are on.",
+            show_default="the installation's",
+        ),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option("--zone", metavar="NAME", help="On OpenStack: the availability zone.")
+    ] = None,
+    public: Annotated[
+        bool,
+        typer.Option("--public", help="On OpenStack: give it an address that is reached from outside too."),
+    ] = False,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
@@ -272,6 +288,9 @@ def create(
         tls=tls and tls.value,
         backup_schedule=backup,
         restore_point=None if point is None else {**point, "users": with_users.value},
+        is_public=public,
+        network=network,
+        availability_zone=zone,
     )
     if source_id is not None:
         size = size or _sizes(call).get(made.flavor_id)
@@ -600,6 +619,7 @@ def _fields(
         "Flavor": instance.flavor_id if size is None else f"{size.name}, {size.memory_mb} MB, {_cpus(size)}",
         "Volume": _volume(instance),
         "Address": _address(instance),
+        "Public address": instance.public_address,
     }
     if instance.configuration is not None:
         fields["Configuration"] = f"{instance.configuration.name}, {instance.configuration.state}"

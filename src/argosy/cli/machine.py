@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from argosy.cli import homes
 from argosy.cli.call import Call, command
 
 PANEL = "This machine"
@@ -45,17 +46,17 @@ def up(
     arguments = ["up", *(["--listen", listen] if listen else []), *(["--detach"] if detach else [])]
     if not detach:
         _become(call, arguments)
-    done = _run(call, arguments)
+    done = run(call, arguments)
     if done.returncode == 0:
         if call.out.as_json:
             call.out.json(_status(call))
         elif not call.out.quiet:
             print(done.stdout.rstrip())
-            print(
-                f"  Next       argosy create shop --datastore postgresql --database shop --user ann{call.named_home}"
-            )
+            # Its own cloud is the home's; one of Keystone's is the user's to name.
+            where = "" if homes.has_keystone(call.home) else call.named_home
+            print(f"  Next       argosy create shop --datastore postgresql --database shop --user ann{where}")
         return 0
-    return _failed(call, done)
+    return failed(call, done)
 
 
 def status(call: Call) -> int:
@@ -91,9 +92,9 @@ def down(
     databases_too: Annotated[bool, typer.Option("--all", help="Stop the databases too.")] = False,
 ) -> int:
     """Stop Argosy on this machine. Databases keep serving, unless --all stops them too; nothing is lost."""
-    done = _run(call, ["down", *(["--all"] if databases_too else [])])
+    done = run(call, ["down", *(["--all"] if databases_too else [])])
     if done.returncode != 0:
-        return _failed(call, done)
+        return failed(call, done)
     if call.out.as_json:
         call.out.json(_status(call))
     elif not call.out.quiet:
@@ -121,11 +122,11 @@ def _become(call: Call, arguments: list[str]) -> None:
     os.execv(program[0], program)  # noqa: S606 - no shell is what we want
 
 
-def _run(call: Call, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+def run(call: Call, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(_arguments(call, arguments), capture_output=True, text=True, check=False)
 
 
-def _failed(call: Call, done: subprocess.CompletedProcess[str]) -> int:
+def failed(call: Call, done: subprocess.CompletedProcess[str]) -> int:
     from argosy.cli import exits
 
     call.out.failure(done.stderr.strip().removeprefix("argosy: "), "process-failed")
@@ -134,15 +135,15 @@ def _failed(call: Call, done: subprocess.CompletedProcess[str]) -> int:
 
 def _status(call: Call) -> dict[str, Any]:
     """Keys are stable: home, running, endpoint, docs, clouds, parts with the process id of each or null."""
-    done = _run(call, ["status"])
+    done = run(call, ["status"])
     said = json.loads(done.stdout) if done.returncode == 0 else {}
-    endpoint = _endpoint(call.home)
+    endpoint = (said.get("api") or {}).get("endpoint") or _endpoint(call.home)
     return {
         "home": str(call.home),
         "running": bool((said.get("api") or {}).get("ready")),
         "endpoint": endpoint,
         "docs": endpoint and f"{endpoint}/docs",
-        "clouds": str(call.home / "clouds.yaml"),
+        "clouds": None if homes.has_keystone(call.home) else str(call.home / "clouds.yaml"),
         "parts": {part: (said.get(part) or {}).get("pid") for part in _PARTS},
     }
 

@@ -13,7 +13,9 @@ from argosy.cli import (
     connect,
     databases,
     dumps,
+    guests,
     history,
+    image,
     instances,
     life,
     log_archive,
@@ -58,7 +60,9 @@ for part in (
     history,
     catalog,
     quota,
+    image,
     admin,
+    guests,
 ):
     part.add_to(app)
 

@@ -7,6 +7,7 @@
     ├── Unreachable        nothing answers there
     ├── TimedOut           it took longer than the caller would wait; it goes on by itself
     ├── Ambiguous          several things have this name
+    ├── KeptByKeystone     the accounts are not Argosy's own, and it changes none
     ├── OperationFailed    what was asked for was begun, and failed
     └── Refused            the server said no
         ├── Invalid        400: the request cannot be right
@@ -54,6 +55,16 @@ class Ambiguous(ClientError):
     def __init__(self, what: str, name: str, ids: Sequence[str]) -> None:
         super().__init__(f"{len(ids)} {what}s are named {name!r}: use an id, one of {', '.join(ids)}.")
         self.ids = tuple(ids)
+
+
+class KeptByKeystone(ClientError):
+    code = "kept-by-keystone"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Users, projects and roles of this Argosy are Keystone's: use `openstack user`, `openstack project` and "
+            "`openstack role`."
+        )
 
 
 class OperationFailed(ClientError):

@@ -85,6 +85,8 @@ class Instances:
         tls: str | None = None,
         backup_schedule: str | None = None,
         restore_point: Mapping[str, Any] | None = None,
+        network: str | None = None,
+        availability_zone: str | None = None,
         idempotency_key: str | None = None,
     ) -> Instance:
         """Begin to make one; `flavor` is an id. `users` are as the API has them: name, password, host, databases.
@@ -126,6 +128,10 @@ class Instances:
             asked["backup_schedule"] = {"cron": backup_schedule}
         if restore_point:
             asked["restorePoint"] = dict(restore_point)
+        if network:
+            asked["nics"] = [{"net-id": network}]
+        if availability_zone:
+            asked["availability_zone"] = availability_zone
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return Instance.read(self._session.post("/instances", {"instance": asked}, headers)["instance"])
 

@@ -154,6 +154,7 @@ class Instance:
     deleted: datetime | None = None
     autogrow_limit_gb: int | None = None
     recovery: Recovery | None = None
+    public_address: str | None = None
 
     @property
     def state(self) -> str:
@@ -176,6 +177,7 @@ class Instance:
         ours = shown.get("argosy") or {}
         fault = shown.get("fault")
         operation = ours.get("operation")
+        public = next((one["address"] for one in addresses if one.get("type") == "public"), None)
         datastore, volume = shown["datastore"], shown.get("volume") or {}
         return cls(
             id=shown["id"],
@@ -212,6 +214,7 @@ class Instance:
             protected=bool(ours.get("protected")),
             tags=dict(ours.get("tags") or {}),
             deleted=time_of(ours.get("deleted")),
+            public_address=public,
             recovery=Recovery.read(ours["recovery"]) if ours.get("recovery") else None,
         )
 
@@ -317,6 +320,39 @@ class BackupKey:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A difference between what the cloud has and what it should have; over since `gone`, `repaired` or not seen any more."""
+
+    id: str
+    kind: str
+    resource: str
+    message: str
+    repaired: bool
+    instance_id: str | None = None
+    instance_name: str | None = None
+    project_id: str | None = None
+    found: datetime | None = None
+    seen: datetime | None = None
+    gone: datetime | None = None
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> Finding:
+        return cls(
+            shown["id"],
+            shown["kind"],
+            shown["resource"],
+            shown["message"],
+            shown["repaired"],
+            shown.get("instance_id"),
+            shown.get("instance_name"),
+            shown.get("tenant_id"),
+            time_of(shown.get("found")),
+            time_of(shown.get("seen")),
+            time_of(shown.get("gone")),
+        )
+
+
+@dataclass(frozen=True)
 class Image:
     """The software of a datastore version: absent, pulling, ready or failed, and what it was made from."""
 
@@ -345,11 +381,28 @@ class Image:
 
 
 @dataclass(frozen=True)
+class GuestAgent:
+    """The program of ours on a server: `code` is its digest, `is_current` whether that is the control plane's."""
+
+    release: int
+    code: str | None
+    is_current: bool
+
+    @classmethod
+    def read(cls, shown: dict[str, Any]) -> GuestAgent:
+        return cls(shown["release"], shown["code"], shown["current"])
+
+
+@dataclass(frozen=True)
 class ManagedInstance(Instance):
-    """An instance as administrators see it; `task` says what holds it, None for nothing."""
+    """An instance as administrators see it; `task` says what holds it, None for nothing.
+
+    `agent` is None before it has reported.
+    """
 
     task: str | None = None
     root_enabled_by: str | None = None
+    agent: GuestAgent | None = None
 
     @classmethod
     def read(cls, shown: dict[str, Any]) -> ManagedInstance:
@@ -359,6 +412,7 @@ class ManagedInstance(Instance):
             **{**known, "deleted": time_of(shown.get("deleted_at"))},
             task=operation["kind"] if operation else None,
             root_enabled_by=shown.get("root_enabled_by"),
+            agent=GuestAgent.read(shown["agent"]) if shown.get("agent") else None,
         )
 
 

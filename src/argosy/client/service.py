@@ -15,6 +15,7 @@ from argosy.client.catalog import Datastores, Flavors, Images, certificate_autho
 from argosy.client.clouds import Cloud
 from argosy.client.configurations import Configurations
 from argosy.client.databases import Databases, RootAccess, Users
+from argosy.client.drift import Drift
 from argosy.client.dumps import Dumps
 from argosy.client.history import Events, Operations
 from argosy.client.instances import Instances
@@ -42,6 +43,7 @@ class Argosy:
         self.users = Users(self.session)
         self.root = RootAccess(self.session)
         self.log_archives = LogArchives(self.session)
+        self.drift = Drift(self.session)
         self.dumps = Dumps(self.session)
         self.logs = Logs(self.session)
         self.operations = Operations(self.session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,9 +41,9 @@ class Session:
     ) -> None:
         """`transport` stands in for the network."""
         self.cloud = cloud
-        # Loading the system's certificates takes longer than a request; plain HTTP has no use for them.
-        verify = cloud.verify if _is_https(cloud.auth_url) else False
-        self._http = httpx.Client(verify=verify, timeout=timeout_s, transport=transport)
+        self._timeout_s = timeout_s
+        self._transport = transport
+        self._clients: dict[bool, httpx.Client] = {}
         url = cloud.auth_url.rstrip("/")
         self._identity = url if url.endswith("/v3") else f"{url}/v3"
         self._token: dict[str, Any] = {}
@@ -57,7 +58,19 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        for client in self._clients.values():
+            client.close()
+
+    def _http(self, url: str) -> httpx.Client:
+        """One for plain HTTP, and one for HTTPS, which of the two a Keystone and a database endpoint may have each."""
+        secure = not url.startswith("http://")
+        if secure not in self._clients:
+            # Loading the system's certificates takes longer than a request; plain HTTP has no use for them.
+            verify = _verified_by(self.cloud.verify) if secure else False
+            self._clients[secure] = httpx.Client(
+                verify=verify, timeout=self._timeout_s, transport=self._transport
+            )
+        return self._clients[secure]
 
     @property
     def token(self) -> Mapping[str, Any]:
@@ -69,6 +82,11 @@ class Session:
     @property
     def identity_url(self) -> str:
         return self._identity
+
+    @property
+    def server_url(self) -> str:
+        """The API itself, without version and project."""
+        return self.database_url.partition("/v1.0/")[0]
 
     @property
     def database_url(self) -> str:
@@ -155,7 +173,9 @@ class Session:
                 sent["Last-Event-ID"] = at
             url = self.database_url + path
             try:
-                with self._http.stream("GET", url, params=query, headers=sent, timeout=_STREAM_S) as answer:
+                with self._http(url).stream(
+                    "GET", url, params=query, headers=sent, timeout=_STREAM_S
+                ) as answer:
                     if not answer.is_success:
                         answer.read()
                         if answer.status_code == httpx.codes.UNAUTHORIZED and not just_in:
@@ -203,7 +223,7 @@ class Session:
             sent["Content-Type"] = "application/octet-stream"
         timeout = httpx.Timeout(None, connect=10)
         try:
-            with self._http.stream(
+            with self._http(url).stream(
                 method, url, params=asked, content=parts, headers=sent, timeout=timeout
             ) as answer:
                 if not answer.is_success:
@@ -230,7 +250,7 @@ class Session:
         pauses = iter(_AGAIN_AFTER_S if again else ())
         while True:
             try:
-                return self._http.request(
+                return self._http(url).request(
                     method,
                     url,
                     json=body,
@@ -269,8 +289,15 @@ def _events_of(answer: httpx.Response) -> Iterator[SentEvent]:
             fields = {}
 
 
-def _is_https(url: str) -> bool:
-    return not url.startswith("http://")
+def _verified_by(verify: bool | str) -> bool | ssl.SSLContext:
+    """Raises NotConfigured when the file that `verify` names cannot be read."""
+    if isinstance(verify, bool):
+        return verify
+    try:
+        return ssl.create_default_context(cafile=verify)
+    except OSError as error:
+        reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise NotConfigured(f"{verify}, which is to verify the server, cannot be read: {reason}.") from error
 
 
 def _unreachable(url: str, error: httpx.TransportError) -> ClientError:

@@ -7,18 +7,22 @@ from datetime import UTC, datetime
 import structlog
 from fastapi import FastAPI, Request, Response
 
-from argosy.conductor import objects, segments
+from argosy.conductor import guests, objects, segments
 from argosy.domain.errors import InstanceNotFound
 from argosy.domain.status import Report, Service
 from argosy.metadata.store import Store
 from argosy.rpc import peers, reports
+from argosy.rpc.certificates import Authority
 from argosy.rpc.server import PEER
 from argosy.storage.backups import BackupStore
 
 log = structlog.get_logger()
 
 
-def application(store: Store, backups: BackupStore) -> FastAPI:
+def application(
+    store: Store, backups: BackupStore, control: Authority | None = None, database: Authority | None = None
+) -> FastAPI:
+    """With its authorities it takes guests that enrol."""
     app = FastAPI(title="Argosy conductor", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.post(reports.PATH, status_code=204)
@@ -42,6 +46,7 @@ def application(store: Store, backups: BackupStore) -> FastAPI:
             restart_required=body.restart_required,
             release=body.release,
             configuration_error=body.configuration_error,
+            agent=body.agent,
         )
         with store.write() as tx:
             try:
@@ -57,4 +62,6 @@ def application(store: Store, backups: BackupStore) -> FastAPI:
 
     objects.add_routes(app, store, backups)
     segments.add_routes(app, store)
+    if control is not None and database is not None:
+        guests.add_routes(app, store, control, database)
     return app

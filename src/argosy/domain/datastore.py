@@ -83,8 +83,8 @@ class Version:
     """One version of a datastore; `sources` in order of preference.
 
     One that an operator made has an id, a number and tags of its own, and is `like` one of the catalog: the
-    engine drives it as that. `upgrades_from` names versions whose instances can be moved to it, those of another
-    datastore as `redis/7`.
+    engine drives it as that. Where servers boot from images of a cloud, `image` is the id of its own.
+    `upgrades_from` names versions whose instances can be moved to it, those of another datastore as `redis/7`.
     """
 
     datastore: str
@@ -97,6 +97,7 @@ class Version:
     own_id: str | None = None
     number: str | None = None
     tags: tuple[str, ...] = ()
+    image: str | None = None
 
     @property
     def id(self) -> str:

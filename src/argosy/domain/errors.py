@@ -272,6 +272,18 @@ class OutOfSpace(Failed):
     code = "out-of-space"
 
 
+class CloudQuotaExceeded(OverLimit):
+    """The cloud does not give more to the project that owns all servers and volumes."""
+
+    code = "cloud-quota-exceeded"
+
+    def __init__(self, *, service: str, quota: str, asked: int, available: int) -> None:
+        super().__init__(
+            f"The cloud is out of room for us: {service}'s quota {quota} has {max(available, 0)} left and {asked} is asked "
+            "for. Ask an operator to raise it, or delete something."
+        )
+
+
 class ImageUnavailable(Failed):
     """The software of a datastore version cannot be had on this machine."""
 

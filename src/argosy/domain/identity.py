@@ -1,9 +1,14 @@
-"""Who is who: users, projects, roles, and the caller of a request. There is one domain, the default one."""
+"""Who is who: users, projects, roles, and the caller of a request.
+
+The built-in accounts have one domain, the default one; Keystone's may have others.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 DOMAIN_ID = "default"
 DOMAIN_NAME = "Default"
@@ -18,10 +23,36 @@ BUILT_IN_ROLES = {
 
 
 @dataclass(frozen=True)
+class AccessRule:
+    """What an application credential may ask of a service: a method, and paths.
+
+    In `path`, `*` and `{name}` are one segment of it, and `**` is any rest (Keystone's manual, Application Credentials,
+    Access Rules).
+    """
+
+    service: str
+    method: str
+    path: str
+
+    def allows(self, service: str, method: str, path: str) -> bool:
+        return (service, method) == (self.service, self.method) and bool(_paths(self.path).fullmatch(path))
+
+
+@lru_cache(maxsize=1000)
+def _paths(pattern: str) -> re.Pattern[str]:
+    wild = {"**": ".*", "*": "[^/]+"}
+    parts = re.split(r"(\{[^}]*\}|\*\*|\*)", pattern)
+    return re.compile(
+        "".join(wild.get(part, "[^/]+" if part.startswith("{") else re.escape(part)) for part in parts)
+    )
+
+
+@dataclass(frozen=True)
 class Caller:
     """Who makes a request, and for which project; `project_id` is empty for a token without a scope.
 
-    An empty project matches no project of a URL, so an unscoped caller owns nothing.
+    An empty project matches no project of a URL, so an unscoped caller owns nothing. Without `access_rules` (None)
+    everything may be asked that the roles allow; with them, nothing that none of them names.
     """
 
     user_id: str
@@ -30,6 +61,15 @@ class Caller:
     project_name: str
     roles: frozenset[str]
     is_admin: bool
+    user_domain_id: str = DOMAIN_ID
+    project_domain_id: str = DOMAIN_ID
+    # Not compared: they are about requests, not about who asks, of whom policy remembers what they may.
+    access_rules: tuple[AccessRule, ...] | None = field(default=None, compare=False)
+
+    def may_ask(self, service: str, method: str, path: str) -> bool:
+        return self.access_rules is None or any(
+            rule.allows(service, method, path) for rule in self.access_rules
+        )
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class Instance:
     `configuration_id` names the configuration group it follows, of which `configuration_revision` was last
     applied; `configuration_error` says why a newer one could not be, `configuration_refused` which the server would
     not take, `configuration_newest` which is the newest there is. `protected` keeps it from being deleted.
-    With `autogrow_limit_gb` its volume grows by itself, up to that size.
+    With `autogrow_limit_gb` its volume grows by itself, up to that size. `placement` is where its owner asked for it to
+    be: `network`, `availability_zone` and `spread`, as in platforms.base.Placement. `address` is where the control plane
+    calls its guest, `shown_addresses` where clients come.
     """
 
     id: str
@@ -82,6 +84,15 @@ class Instance:
     tags: dict[str, str] = field(default_factory=dict)
     autogrow_limit_gb: int | None = None
     require_tls: bool = False
+    placement: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown_addresses(self) -> list[dict[str, str]]:
+        """Where clients come: of each its `address`, its `type` (private or public) and its `network` by name."""
+        told = self.platform.get("addresses")
+        if told or self.address is None:
+            return list(told or [])
+        return [{"address": self.address, "type": "private", "network": self.platform.get("name", "local")}]
 
     def shown(self, now: datetime) -> Shown:
         if self.deleted_at is not None:
@@ -192,7 +203,12 @@ class Instance:
 
     def _check_free(self, now: datetime) -> None:
         if self.operation_id is not None:
-            raise InstanceBusy(instance_id=self.id, status=self.shown(now).status)
+            status = self.shown(now).status
+            # Some operations show as nothing else.
+            way_out = f"{self.operation_kind} is under way: try again in a moment."
+            raise InstanceBusy(
+                instance_id=self.id, status=status, way_out=way_out if status == "ACTIVE" else None
+            )
 
 
 def check_name(name: object, what: str = "name") -> str:

@@ -283,10 +283,11 @@ def needs_none(archive: LogArchive, backups: Sequence[Backup]) -> bool:
     return not any(backup.status in RUNNING or backup.is_usable for backup in mine)
 
 
-def is_of_no_use(archive: LogArchive, backups: Sequence[Backup], now: datetime) -> bool:
-    """Whether it has ended and nothing can be restored by it any more."""
-    ended = archive.ended_at is not None and now - archive.ended_at >= KEPT_WITHOUT_BACKUP
-    return ended and needs_none(archive, backups)
+def is_of_no_use(archive: LogArchive, backups: Sequence[Backup], now: datetime, *, of_deleted: bool) -> bool:
+    """Whether it has ended and nothing can be restored by it any more. No backup of a deleted instance is to come."""
+    if archive.ended_at is None or not needs_none(archive, backups):
+        return False
+    return of_deleted or now - archive.ended_at >= KEPT_WITHOUT_BACKUP
 
 
 def shown(moment: datetime) -> str:

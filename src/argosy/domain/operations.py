@@ -201,6 +201,13 @@ class RotateBackupKeys(Request):
 
 
 @dataclass(frozen=True)
+class LookForDrift(Request):
+    """Compare what the platform has with what the metadata says, at once."""
+
+    kind: ClassVar[str] = "drift.look"
+
+
+@dataclass(frozen=True)
 class PullImage(Request):
     """Make the software of a datastore version ready before an instance needs it."""
 

@@ -29,7 +29,7 @@ class Service(StrEnum):
 class Report:
     """A guest's word on its database server. `number` grows; an older report than the last known is dropped.
 
-    `release` is that of its agent (`domain.guest.RELEASE`). `configuration_error` says why it runs without the
+    `release` is that of its agent (`domain.guest.RELEASE`), `agent` the digest of the agent's code. `configuration_error` says why it runs without the
     values of its configuration group.
     """
 
@@ -42,6 +42,7 @@ class Report:
     release: int = 1
     configuration_error: str | None = None
     volume_size_bytes: int | None = None
+    agent: str = ""
 
 
 @dataclass(frozen=True)

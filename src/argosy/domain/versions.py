@@ -26,6 +26,7 @@ class Offer:
 
     Without `like` it is one of the catalog, of which only `active`, `default` and `deleted` are told. With it,
     it was made: the software of that version of `manager`, pulled anew from `suite`, as `packages`.
+    `image` is the one of a cloud that its servers boot from, by id; None for the newest that is tagged with it.
     `default` None leaves the choice to the catalog. What was deleted stays known, for what once used it; one
     without a name stands for the datastore itself.
     """
@@ -39,6 +40,7 @@ class Offer:
     suite: str = ""
     packages: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    image: str | None = None
     active: bool = True
     default: bool | None = None
     deleted: bool = False
@@ -61,7 +63,7 @@ def offered(catalog: Mapping[str, Datastore], offers: Iterable[Offer]) -> dict[s
             known = _made(catalog[offer.manager], offer)
         elif known is not None:
             place = there.versions.index(known)
-            known = replace(known, active=offer.active)
+            known = replace(known, active=offer.active, image=offer.image)
         if known is not None and not offer.deleted:
             versions.insert(place, known)
         default = there.default_version
@@ -93,6 +95,7 @@ def _made(base: Datastore, offer: Offer) -> Version | None:
         own_id=offer.id,
         number=offer.number,
         tags=offer.tags,
+        image=offer.image,
     )
 
 

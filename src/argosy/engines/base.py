@@ -238,6 +238,14 @@ class Guarded(Protocol):
 
 
 @runtime_checkable
+class ShowsCertificate(Protocol):
+    """Shows clients a certificate, and can be given another one while it runs."""
+
+    def show_certificate(self) -> None:
+        """Have the running server show what its certificate's files hold now; sessions go on."""
+
+
+@runtime_checkable
 class MindsRoom(Protocol):
     """Does something about its volume when that is full."""
 

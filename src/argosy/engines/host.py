@@ -39,7 +39,8 @@ class Host:
     `data`, `template` and `logs` hold what their names say. `etc` has the server's configuration and is the
     agent's (the server reads, never writes it). `run` has sockets and pid files; its path is short, since a
     Unix socket's may have 107 bytes. `memory_mb` is what the flavor gives the server, MiB. A `private` server is
-    reached by the Unix socket alone: it proves something and serves nobody.
+    reached by the Unix socket alone: it proves something and serves nobody. With a `unit` servers run in systemd scopes
+    of that name, apart from the agent's own unit.
     """
 
     instance_id: str
@@ -57,6 +58,7 @@ class Host:
     tls: TlsFiles | None
     account: Account
     private: bool = False
+    unit: str = ""
 
     def make_directory(self, path: Path, mode: int = 0o700) -> Path:
         """Make a directory the server owns."""

@@ -1,5 +1,8 @@
 """The server process of one instance: started in a session of its own, so that it outlives the agent.
 
+Where systemd runs, a session is not enough: what a service leaves behind counts as the service's, for its limits and at
+its stop. There the server is given a scope, a unit around a process that somebody else has started (systemd.scope(5)).
+
 The agent may be killed at any moment, even between starting a server and writing its pid down. So a
 server is known by marks in its environment (whose it is, and that it is the server, not a helper
 program), and a restarted agent adopts it by looking for them; the pid file only makes this quick.
@@ -15,15 +18,26 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from argosy import marks
-from argosy.engines.host import Host
+from argosy.engines.host import Account, Host
 
 SERVER = "server"
+_AGENT_UNIT = "argosy-agent.service"
+_STOP_S = 120
 # The descriptors from 3 on are the server's, says LISTEN_FDS, when LISTEN_PID is its own (sd_listen_fds(3)).
 _TAKE_OVER = 'exec 3<&0 4<&2 0</dev/null 2>&1; export LISTEN_PID=$$; exec "$@"'
+
+
+def until_next_look_s(began: float) -> float:
+    """How long to wait, seconds, before looking again whether a server that began to start is up.
+
+    The longer it takes the longer, since on a small machine whoever looks takes the processor from it.
+    """
+    return min(max((time.monotonic() - began) / 20, 0.002), 0.25)
 
 
 class ServerProcess:
@@ -71,6 +85,10 @@ class ServerProcess:
                 # A shell knows descriptors of one digit, so they travel as the standard ones.
                 words = ["/bin/sh", "-c", _TAKE_OVER, words[0], *words]
                 environment = {**(environment or {}), "LISTEN_FDS": "2"}
+            if self._host.unit:
+                # Only root may ask for a scope, so the account is taken on inside of it.
+                words = [*self._scope(), *(_as(account) if drop else ()), *words]
+                drop = False
             with open(self.log, "ab", opener=_open_log) as log:
                 os.fchown(log.fileno(), account.uid, account.gid)
                 child = subprocess.Popen(
@@ -88,6 +106,26 @@ class ServerProcess:
                 )
             self._child = child
             self._remember(child.pid)
+
+    def _scope(self) -> list[str]:
+        """The words that put a command, which keeps its process id, into a scope of its own.
+
+        What is left of a server that has died keeps its scope for a moment, so no two have the same name. At shutdown the
+        scope ends after the agent, which would start the server again, and before what the data is on is unmounted.
+        """
+        role = "" if self._mark[marks.ROLE] == SERVER else f"-{self._mark[marks.ROLE]}"
+        properties = (
+            f"Before={_AGENT_UNIT}",
+            f"RequiresMountsFor={self._host.data.parent}",
+            f"TimeoutStopSec={_STOP_S}",
+        )
+        return [
+            *("systemd-run", "--scope", "--quiet", "--collect", "--no-ask-password"),
+            f"--unit={self._host.unit}{role}-{time.time_ns():x}",
+            f"--description=Database server of instance {self._host.instance_id}",
+            *(f"--property={each}" for each in properties),
+            "--",
+        ]
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until no server runs; False when the time ran out first."""
@@ -200,6 +238,10 @@ class ServerProcess:
 
     def _marked(self, pids: Sequence[int] | None = None) -> list[int]:
         return marks.marked({marks.INSTANCE: self._host.instance_id, **self._mark}, pids)
+
+
+def _as(account: Account) -> list[str]:
+    return ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--"]
 
 
 def _spare_no_more(pid: int, adjustment: str) -> None:

@@ -35,7 +35,7 @@ class Directory:
 
     def __init__(self, store: AccountStore, identity: Identity) -> None:
         self._store = store
-        self._identity = identity
+        self.identity = identity
 
     # Projects
 
@@ -58,13 +58,13 @@ class Directory:
         """`changes` are fields of Project. Disabling it ends the sessions in it."""
         project = replace(self.project(project_id), **changes)
         self._store.change_project(project)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
         return project
 
     def delete_project(self, project_id: str) -> None:
         self.project(project_id)
         self._store.delete_project(project_id)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
 
     # Users
 
@@ -88,7 +88,7 @@ class Directory:
         user = User(
             id=_new_id(),
             name=name,
-            password_hash=None if password is None else self._identity.passwords.hash(password),
+            password_hash=None if password is None else self.identity.passwords.hash(password),
             email=email,
             description=description,
             default_project_id=default_project_id,
@@ -102,20 +102,20 @@ class Directory:
         self._check_default_project(changes.get("default_project_id"))
         user = replace(self.user(user_id), **changes)
         if password is not None:
-            user = replace(user, password_hash=self._identity.passwords.hash(password))
+            user = replace(user, password_hash=self.identity.passwords.hash(password))
         self._store.change_user(user, end_sessions=password is not None or not user.enabled)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
         return user
 
     def change_own_password(self, user_id: str, *, original: str, password: str, source: str) -> None:
         """Raises Unauthorized when `original` is not the user's password, or there is no such user."""
-        self._identity.check_password(user_id, original, source)
+        self.identity.check_password(user_id, original, source)
         self.change_user(user_id, password=password)
 
     def delete_user(self, user_id: str) -> None:
         self.user(user_id)
         self._store.delete_user(user_id)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
 
     # Roles
 
@@ -137,14 +137,14 @@ class Directory:
         if role.name != before.name:
             _check_not_built_in(before)
         self._store.change_role(role)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
         return role
 
     def delete_role(self, role_id: str) -> None:
         """Raises Forbidden for a role the policy speaks of."""
         _check_not_built_in(self.role(role_id))
         self._store.delete_role(role_id)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
 
     def assignments(
         self, *, user_id: str | None = None, project_id: str | None = None, role_id: str | None = None
@@ -160,7 +160,7 @@ class Directory:
         """Granting twice is granting once; sessions under way have the role as well."""
         assignment = self._assignment(user_id, project_id, role_id)
         self._store.grant(assignment)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
 
     def has_role(self, user_id: str, project_id: str, role_id: str) -> bool:
         assignment = self._assignment(user_id, project_id, role_id)
@@ -171,7 +171,7 @@ class Directory:
     def withdraw(self, user_id: str, project_id: str, role_id: str) -> None:
         """Ends the user's sessions in the project. Raises NotFound when the user does not have the role there."""
         found = self._store.withdraw(self._assignment(user_id, project_id, role_id))
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
         if not found:
             raise NotFound(f"User {user_id} does not have role {role_id} in project {project_id}.")
 
@@ -227,7 +227,7 @@ class Directory:
             user_id=caller.user_id,
             project_id=caller.project_id,
             name=name,
-            secret_hash=self._identity.passwords.hash(secret),
+            secret_hash=self.identity.passwords.hash(secret),
             role_ids=tuple(role.id for role in asked),
             description=description,
             expires_at=expires_at,
@@ -240,7 +240,7 @@ class Directory:
         """Ends the sessions it opened."""
         self.credential(user_id, credential_id)
         self._store.delete_credential(credential_id)
-        self._identity.accounts_changed()
+        self.identity.accounts_changed()
 
     def _check_default_project(self, project_id: str | None) -> None:
         if project_id is not None:

@@ -84,6 +84,8 @@ class Policy:
         who = {
             "user_id": caller.user_id,
             "user_name": caller.user_name,
+            "user_domain_id": caller.user_domain_id,
+            "project_domain_id": caller.project_domain_id,
             "project_id": caller.project_id,
             "tenant": caller.project_id,
             "project_name": caller.project_name,

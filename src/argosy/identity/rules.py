@@ -158,6 +158,8 @@ _ADMIN_ONLY = [
     "mgmt:backup_key:index",
     "mgmt:backup_key:rotate",
     "mgmt:backup_key:delete",
+    "mgmt:drift:index",
+    "mgmt:drift:look",
     "mgmt:instance:index",
     "mgmt:instance:show",
     "mgmt:instance:action",

@@ -12,15 +12,17 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from argosy.domain.errors import Unauthorized
+from argosy.domain.errors import NotFound, Unauthorized
 from argosy.domain.identity import ApplicationCredential, Caller, Project, Session, Token, User
 from argosy.identity.cache import BriefCache
+from argosy.identity.callers import Callers
 from argosy.identity.lockout import Lockout
 from argosy.identity.passwords import Passwords
 from argosy.identity.proofs import CredentialProof, PasswordProof, Proof, Reference, Scope, TokenProof
@@ -28,6 +30,7 @@ from argosy.identity.store import AccountStore
 
 NOT_AUTHENTICATED = "The request you have made requires authentication."
 _SWEEP_EVERY_S = 600
+_ID = re.compile("[0-9a-f]{32}")
 _PROVEN_FOR_S = 600
 
 
@@ -48,8 +51,8 @@ class _Proven:
     credential: ApplicationCredential | None = None
 
 
-class Identity:
-    """Knows who is calling. Safe to share between threads.
+class Identity(Callers):
+    """The built-in accounts. To them the token of another service adds nothing.
 
     `admin_roles` are compared without regard to case. `now` tells dates, `clock` seconds that never go back.
     """
@@ -83,14 +86,14 @@ class Identity:
 
     # Every request
 
-    def caller_of(self, token: str) -> Caller:
+    def caller_of(self, token: str, service_token: str | None = None) -> Caller:  # noqa: ARG002 - adds nothing
         """Who holds this token. Raises Unauthorized when it is unknown, expired or revoked.
 
         Costs microseconds when asked again within `cache_s`, else a few short queries.
         """
         return self._look_up(token).caller
 
-    def known_caller(self, token: str) -> Caller | None:
+    def known_caller(self, token: str, service_token: str | None = None) -> Caller | None:  # noqa: ARG002 - adds nothing
         """Like `caller_of` when it was asked a moment ago, else None: never waits, so an event loop may ask."""
         known = self._known.get(_digest(token))
         return None if known is None else known.caller
@@ -125,6 +128,15 @@ class Identity:
         caller = self._caller(user, project, roles)
         self._basic.remember(key, caller, generation)
         return caller
+
+    def check_project(self, project_id: str) -> None:
+        """Raises NotFound when there is no such project."""
+        # What is no id, such as text with a NUL, PostgreSQL would refuse.
+        if not _ID.fullmatch(project_id) or self._store.project(project_id) is None:
+            raise NotFound(f"There is no project {project_id[:64]!r}.")
+
+    def log_in_at(self, base_url: str) -> str:
+        return f"{base_url}/identity/v3"
 
     # Logging in and out
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from argosy.domain.errors import NotFound
 from argosy.domain.instance import Flavor
+from argosy.metadata.locks import hold
 from argosy.metadata.tables import flavors, instances
 
 
@@ -28,6 +29,7 @@ class Flavors:
 
     def publish(self, offered: Sequence[Flavor]) -> None:
         """Make the table say what the platform offers. A flavor in use that is offered no longer stays."""
+        hold(self._connection, "flavors")
         in_use = sa.select(instances.c.flavor_id).where(instances.c.deleted_at.is_(None))
         gone = flavors.c.id.not_in([flavor.id for flavor in offered])
         self._connection.execute(sa.delete(flavors).where(gone, flavors.c.id.not_in(in_use)))

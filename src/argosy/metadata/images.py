@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from argosy.domain.datastore import Image
+from argosy.metadata.locks import hold
 from argosy.metadata.tables import images
 
 
@@ -20,6 +21,7 @@ class Images:
 
     def publish(self, datastore: str, version: str, *, phase: str, detail: str, source: str | None) -> None:
         """Make the table say how far a version is now."""
+        hold(self._connection, f"image {datastore} {version}")
         values = {"phase": phase, "detail": detail, "source": source, "updated_at": datetime.now(UTC)}
         mine = sa.and_(images.c.datastore == datastore, images.c.version == version)
         updated = self._connection.execute(sa.update(images).where(mine).values(**values))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from argosy.domain.configuration import NO_GROUP
-from argosy.domain.errors import InstanceNotFound
+from argosy.domain.errors import InstanceBusy, InstanceNotFound
 from argosy.domain.instance import Fault, Instance
+from argosy.domain.operations import DeleteInstance
 from argosy.domain.status import Report, Service
 from argosy.metadata.tables import configurations, instance_logs, instances
 
@@ -116,6 +117,31 @@ class Instances:
     def all(self) -> list[Instance]:
         return [_instance(row) for row in self._connection.execute(_ROWS.where(self._mine()))]
 
+    def booted(self, *, but_held_by: Collection[str] = ()) -> list[str]:
+        """Ids of those that have a server, without those that an operation of these kinds holds."""
+        kind = instances.c.operation_kind
+        others = sa.or_(kind.is_(None), kind.not_in(but_held_by))
+        query = sa.select(instances.c.id).where(self._mine(), instances.c.address.is_not(None), others)
+        return list(self._connection.execute(query).scalars())
+
+    def filled(self, part: float) -> list[Instance]:
+        """Free ones that may grow by themselves, whose volume is about so full, from 0 to 1, or fuller."""
+        own = instances.c
+        size = sa.func.coalesce(
+            sa.func.nullif(own.volume_size_bytes, 0), sa.cast(own.volume_gb, sa.BigInteger) * 2**30
+        )
+        free = sa.and_(own.operation_id.is_(None), sa.not_(own.broken), own.autogrow_limit_gb.is_not(None))
+        query = _ROWS.where(self._mine(), free, own.volume_used_bytes >= sa.cast(size, sa.Float) * part)
+        return [_instance(row) for row in self._connection.execute(query)]
+
+    def of_older_agents(self, release: int) -> list[Instance]:
+        """Free ones whose agent has reported, and is of an older release than this."""
+        own = instances.c
+        free = sa.and_(own.operation_id.is_(None), sa.not_(own.broken))
+        reported = sa.and_(own.service.is_not(None), own.reported_at.is_not(None))
+        query = _ROWS.where(self._mine(), free, reported, own.agent_release < release)
+        return [_instance(row) for row in self._connection.execute(query)]
+
     def add(self, instance: Instance) -> None:
         """A new instance, held from its first moment by the operation that builds it."""
         self._connection.execute(
@@ -139,6 +165,7 @@ class Instances:
                 tags=instance.tags,
                 autogrow_limit_gb=instance.autogrow_limit_gb,
                 require_tls=instance.require_tls,
+                placement=instance.placement,
             )
         )
 
@@ -159,7 +186,16 @@ class Instances:
         self._set(instance_id, datastore=datastore, version=version, updated_at=datetime.now(UTC))
 
     def protect(self, instance_id: str, *, protected: bool) -> None:
-        self._set(instance_id, protected=protected, updated_at=datetime.now(UTC))
+        """Raises InstanceBusy when it is to be protected and is being deleted: of both at once, one wins."""
+        free: sa.ColumnElement[bool] = sa.true()
+        if protected:
+            kind = instances.c.operation_kind
+            free = sa.or_(kind.is_(None), kind != DeleteInstance.kind)
+        changed = sa.update(instances).where(instances.c.id == instance_id, self._mine(), free)
+        values = {"protected": protected, "updated_at": datetime.now(UTC)}
+        if self._connection.execute(changed.values(**values)).rowcount != 1:
+            self.get(instance_id)
+            raise InstanceBusy(instance_id=instance_id, status="SHUTDOWN", way_out="it is being deleted.")
 
     def change_tags(
         self, instance_id: str, change: Callable[[dict[str, str]], dict[str, str]]
@@ -308,6 +344,7 @@ class Instances:
                 server_version=report.server_version,
                 restart_required=report.restart_required,
                 agent_release=report.release,
+                agent_code=report.agent,
                 reported_configuration_error=report.configuration_error,
             )
         )
@@ -347,6 +384,7 @@ def _instance(row: sa.Row[Any]) -> Instance:
             server_version=stored["server_version"],
             restart_required=stored["restart_required"],
             release=stored["agent_release"],
+            agent=stored["agent_code"],
             configuration_error=stored["reported_configuration_error"],
         )
     fault = None
@@ -385,5 +423,6 @@ def _instance(row: sa.Row[Any]) -> Instance:
         tags=stored["tags"],
         autogrow_limit_gb=stored["autogrow_limit_gb"],
         require_tls=stored["require_tls"],
+        placement=stored["placement"],
         deleted_at=stored["deleted_at"],
     )

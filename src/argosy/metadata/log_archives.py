@@ -139,7 +139,8 @@ class LogArchives:
         stretches = log_stretches.c
         query = sa.select(sa.func.sum(stretches.segments), sa.func.sum(stretches.size_bytes))
         row = self._connection.execute(query.where(stretches.archive_id == archive_id)).one()
-        return Size(row[0] or 0, row[1] or 0)
+        # PostgreSQL adds large numbers up to decimals.
+        return Size(int(row[0] or 0), int(row[1] or 0))
 
     def history(self, instance_id: str, backups: Sequence[Backup], positions: Positions | None) -> History:
         """What an instance, which may be gone, can be restored to by these backups of it."""

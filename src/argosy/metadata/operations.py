@@ -216,7 +216,8 @@ class Operations:
         """Those not ended, oldest first."""
         query = (
             sa.select(operations)
-            .where(operations.c.state.in_(_RUNNING), self._mine())
+            # Of all that ever were, an index holds those that have not ended.
+            .where(operations.c.ended_at.is_(None), operations.c.state.in_(_RUNNING), self._mine())
             .order_by(operations.c.created_at)
         )
         return [_operation(row) for row in self._connection.execute(query)]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from argosy.domain.parameters import Catalogue, Override, Parameter, from_json, merged, to_json
+from argosy.metadata.locks import hold
 from argosy.metadata.tables import parameter_overrides, parameters
 
 
@@ -35,6 +36,7 @@ class Parameters:
 
     def publish(self, datastore: str, version: str, told: Catalogue) -> None:
         """Take the place of what was read earlier."""
+        hold(self._connection, f"parameters {datastore} {version}")
         mine = sa.and_(parameters.c.datastore == datastore, parameters.c.version == version)
         self._connection.execute(sa.delete(parameters).where(mine))
         self._connection.execute(

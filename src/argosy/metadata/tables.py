@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 metadata = MetaData(
@@ -77,6 +78,7 @@ instances = Table(
     Column("server_version", String(64)),
     Column("restart_required", Boolean, nullable=False, default=False),
     Column("agent_release", Integer, nullable=False, default=1),
+    Column("agent_code", String(64), nullable=False, default=""),  # its digest
     Column("reported_configuration_error", Text),
     Column("root_enabled", Boolean, nullable=False, default=False),
     # Kept when root is disabled: it may have left things behind.
@@ -95,6 +97,8 @@ instances = Table(
     Column("growing_to_gb", Integer),
     Column("growing_to_memory_mb", Integer),
     Column("require_tls", Boolean, nullable=False, default=False),
+    # Where it is to be: the network, zone and group that its owner asked for.
+    Column("placement", JSON, nullable=False, default=dict),
     Index("ix_instances_configuration_id", "configuration_id"),
     # The cost of a list is one walk of this index, whatever the table holds.
     Index("ix_instances_project_id_deleted_at_id", "project_id", "deleted_at", "id"),
@@ -122,6 +126,12 @@ operations = Table(
     Column("error_details", Text),
     Index("ix_operations_project_id_created_at", "project_id", "created_at"),
     Index("ix_operations_instance_id_created_at", "instance_id", "created_at"),
+    Index(
+        "ix_operations_not_ended",
+        "created_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 # Each state that an operation was in, in order, for those who follow; kept for a while.
@@ -253,6 +263,7 @@ datastore_versions = Table(
     Column("suite", String(64), nullable=False),
     Column("packages", JSON, nullable=False),
     Column("image_tags", JSON, nullable=False),
+    Column("image", String(64)),
     Column("active", Boolean, nullable=False),
     Column("is_default", Boolean),
     Column("deleted", Boolean, nullable=False),
@@ -425,4 +436,62 @@ grants = Table(
     Column("operation_id", String(36)),
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_grants_operation_id", "operation_id"),
+)
+
+# What guests on machines are told of themselves, and how far their identity is: see domain.guest.
+guests = Table(
+    "guests",
+    metadata,
+    Column("instance_id", String(36), primary_key=True),
+    Column("told", JSON, nullable=False),
+    # How many identities it was given; of each, the key that it was spent on (SHA-256, hex).
+    Column("identity", Integer, nullable=False, default=1),
+    Column("key_digest", String(64)),
+    Column("enrolled_at", UtcDateTime),
+)
+
+# Who runs workflows: those of one that is silent are taken over.
+task_managers = Table(
+    "task_managers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("release", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    # Since when others take over what it had begun.
+    Column("lost_at", UtcDateTime),
+)
+
+# Who does what only one process is to do at a time, and until when nobody else may.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+)
+
+# Facts that all processes of an installation must agree on, such as the fingerprints of its secrets.
+installation = Table(
+    "installation",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# Where the platform and the metadata differ, or did: see platforms.base.Finding.
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("resource", String(255), nullable=False),
+    Column("instance_id", String(36)),
+    Column("message", Text, nullable=False),
+    Column("repaired", Boolean, nullable=False),
+    Column("found_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("gone_at", UtcDateTime),
+    Index("ix_findings_gone_at", "gone_at"),
+    Index("ix_findings_instance_id", "instance_id"),
 )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -30,7 +30,11 @@ def main() -> int:
     down = commands.add_parser("down", help="stop the control plane; databases keep serving")
     down.add_argument("--all", action="store_true", help="stop the databases too")
     commands.add_parser("status", help="which parts run, as JSON")
-    for command in (up, serve, down, commands.choices["status"]):
+    database = commands.add_parser(
+        "db", help="the metadata database: bring it to this release, or look at it"
+    )
+    database.add_argument("what", choices=("upgrade", "status"))
+    for command in (up, serve, down, database, commands.choices["status"]):
         command.add_argument("--home", type=Path, default=configuration.default_home())
     asked = arguments.parse_args()
     place = asked.home.absolute()
@@ -45,18 +49,74 @@ def main() -> int:
                 return _run(settings, (asked.part,))
             case "down":
                 return _down(settings, databases_too=asked.all)
+            case "db":
+                return _database(settings, upgrades=asked.what == "upgrade")
             case _:
                 print(json.dumps({part: home.facts(place, part) for part in home.PARTS}))  # noqa: T201 - its output
                 return 0
     except (ArgosyError, ValidationError, OSError, home.Running) as error:
         print(f"argosy: {error}", file=sys.stderr)  # noqa: T201 - its output
         return 1
+    except Exception as error:
+        if not _is_silent_database(error):
+            raise
+        print(f"argosy: The metadata database does not answer: {error.__cause__}", file=sys.stderr)  # noqa: T201 - its output
+        return 1
+
+
+def _is_silent_database(error: Exception) -> bool:
+    # Nothing that only looks at processes should wait for SQLAlchemy to be loaded.
+    known = sys.modules.get("sqlalchemy.exc")
+    return known is not None and isinstance(error, known.OperationalError)
 
 
 def _run(settings: Settings, parts: tuple[str, ...]) -> NoReturn:
     from argosy.processes.run import run
 
-    run(settings, parts)
+    # What is one process may bring its database along; of several, one after the other is replaced.
+    run(settings, parts, migrates=parts == home.PARTS)
+
+
+def _database(settings: Settings, *, upgrades: bool) -> int:
+    """Tell the state of the metadata database as JSON, after it was brought to this release if asked."""
+    from argosy.metadata import migrations
+    from argosy.metadata.locks import alone
+    from argosy.metadata.store import Store
+
+    settings.home.mkdir(mode=0o755, parents=True, exist_ok=True)
+    store = Store(settings.database_url)
+    try:
+        before = migrations.state(store.engine, store.url)
+        if upgrades:
+            with alone(store.engine, "start"):
+                migrations.migrate(store.engine, store.url)
+        state = migrations.state(store.engine, store.url)
+        told: dict[str, Any] = {
+            "revision": state.revision,
+            "wanted": migrations.HEAD,
+            "current": state.is_current,
+            "newer": state.is_newer,
+            "oldest": state.oldest,
+            "usable": state.is_usable,
+            "before": before.revision,
+        }
+        if state.is_usable:
+            with store.read() as tx:
+                told["leader"] = tx.leases.holder("sweeps")
+                told["task_managers"] = [
+                    {
+                        "id": one.id,
+                        "release": one.release,
+                        "started_at": one.started_at.isoformat(),
+                        "seen_at": one.seen_at.isoformat(),
+                        "lost": one.lost_at is not None,
+                    }
+                    for one in tx.task_managers.all()
+                ]
+    finally:
+        store.close()
+    print(json.dumps(told))  # noqa: T201 - its output
+    return 0
 
 
 def _detach(settings: Settings, timeout_s: float = 60) -> int:

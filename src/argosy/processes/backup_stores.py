@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from argosy.domain.errors import Invalid
-from argosy.files import write_once
+from argosy.processes.shared import URLS_KEY
 from argosy.settings import Settings, SwiftSettings
 from argosy.storage.backups import BackupStore
 
@@ -17,8 +16,7 @@ from argosy.storage.backups import BackupStore
 def backup_store(settings: Settings, secrets_directory: Path) -> BackupStore:
     """Raises OSError when a file that is named is not there, Invalid when it has not what it is named for."""
     wanted = settings.backups
-    signing = secrets_directory / "backup-urls.key"
-    write_once(signing, secrets.token_hex(32), 0o600)
+    signing = secrets_directory / URLS_KEY
     if wanted.store == "s3":
         from argosy.storage.backup_s3 import S3Backups
 
@@ -40,9 +38,10 @@ def backup_store(settings: Settings, secrets_directory: Path) -> BackupStore:
     from argosy.storage.backup_directory import DirectoryBackups
     from argosy.storage.directory import DirectoryStore
 
-    host, port = settings.conductor_listen
     place = DirectoryStore(wanted.directory or settings.home / "backups")
-    return DirectoryBackups(place, f"https://{host}:{port}", bytes.fromhex(signing.read_text()))
+    # Guests ask whichever of their conductors answers for what lies below such a URL.
+    conductor = settings.conductor_url.split(",")[0]
+    return DirectoryBackups(place, conductor, bytes.fromhex(signing.read_text()))
 
 
 def _log_in(swift: SwiftSettings, ca_file: Path | None) -> Any:

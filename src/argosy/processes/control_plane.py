@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import threading
+from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from argosy import catalog
 from argosy.domain.datastore import Version
@@ -14,41 +16,44 @@ from argosy.domain.instance import Flavor
 from argosy.domain.versions import Offer
 from argosy.files import write_file
 from argosy.metadata.accounts import Accounts
-from argosy.metadata.migrations import migrate
-from argosy.metadata.sealing import Seal
+from argosy.metadata.locks import alone
 from argosy.metadata.store import Store
+from argosy.platforms.base import Platform
+from argosy.platforms.local.images import LocalImages
 from argosy.platforms.local.platform import LocalPlatform
 from argosy.processes import clouds
+from argosy.processes.shared import open_shared
 from argosy.rpc import peers
-from argosy.rpc.certificates import Authority
 from argosy.rpc.client import Guests
 from argosy.rpc.tls import client_context, server_context
 from argosy.settings import Settings
+
+if TYPE_CHECKING:
+    from argosy.identity.callers import Callers
+    from argosy.identity.directory import Directory
+
+_DATABASE_AWAY_S = 3600.0
 
 
 class ControlPlane:
     """What every process of a home shares: its database, its secrets, its way to the guests."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, migrates: bool) -> None:
+        """Raises WrongRevision unless this release may work on the database, or it is to be brought to it."""
         self.settings = settings
         home = settings.home
         home.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self._secrets = home / "secrets"
-        self._secrets.mkdir(mode=0o700, exist_ok=True)
-        if settings.metadata_url is None:
-            # Made here, so that it is nobody else's from its first byte.
-            os.close(os.open(home / "argosy.db", os.O_CREAT | os.O_RDWR, 0o600))
         self.store = Store(settings.database_url, settings.quotas.model_dump())
-        migrate(self.store.engine, self.store.url)
+        self._secrets = open_shared(self.store, settings.secrets_directory, migrates=migrates)
         catalog.lay_over(self._offers)
-        self.seal = Seal.open_file(self._secrets / "seal.key")
-        self.control = Authority.open(self._secrets, "control")
-        self.database = Authority.open(self._secrets, "database")
+        self.seal = self._secrets.seal
+        self.control = self._secrets.control
+        self.database = self._secrets.database
         write_file(home / "database-ca.crt", self.database.certificate, 0o644)
-        host, _ = settings.conductor_listen
         self.streams: Any = None
+        self.api_ending = threading.Event()
         self._backups: Any = None
-        self._own = self._identity(peers.CONTROL_PLANE, addresses=[host])
+        self._own = self._identity(peers.CONTROL_PLANE)
         self.guests = Guests(client_context(*self._own))
 
     def conductor_server(self) -> Any:
@@ -57,22 +62,18 @@ class ControlPlane:
         from argosy.rpc.server import TlsServer
 
         host, port = self.settings.conductor_listen
-        return TlsServer(application(self.store, self.backups()), host, port, server_context(*self._own))
+        app = application(self.store, self.backups(), self.control, self.database)
+        return TlsServer(app, host, port, server_context(*self._own))
 
     def api(self) -> Any:
-        """The API's ASGI application, with the first accounts made when there are none."""
+        """The API's ASGI application, with the first accounts made when there are none and they are ours."""
         from argosy.api.app import application
         from argosy.api.parts import Parts
         from argosy.api.streams import Streams
-        from argosy.identity.bootstrap import ensure_bootstrap
-        from argosy.identity.directory import Directory
         from argosy.identity.policy import Policy
-        from argosy.identity.service import Identity
 
         api = self.settings.api
-        accounts = Accounts(self.store.engine)
-        identity = Identity(accounts)
-        directory = Directory(accounts, identity)
+        identity, directory = self._callers()
         policy = Policy(self.settings.home / "policy.yaml")
         self.streams = Streams(
             self.store,
@@ -80,11 +81,6 @@ class ControlPlane:
             per_project=api.max_streams_per_project,
             heartbeat_s=api.stream_heartbeat_s,
         )
-        endpoint = api.public_endpoint or f"http://{api.listen}"
-        ensure_bootstrap(
-            directory, lambda passwords: clouds.write(self.settings.home, endpoint, api.region, passwords)
-        )
-        clouds.move(self.settings.home, endpoint, api.region)
         return application(
             Parts(
                 store=self.store,
@@ -103,10 +99,30 @@ class ControlPlane:
                 backups=self.backups(),
                 keys=self.keys(),
                 backup_container=self.settings.backups.container,
+                boots_from_images=self.settings.platform == "openstack",
                 pulls_from_debian="debian" in self.settings.local.image_sources,
                 rates=self._rates(),
+                ending=self.api_ending,
             )
         )
+
+    def _callers(self) -> tuple[Callers, Directory | None]:
+        """Who knows the callers, and who keeps their accounts: nobody here, where Keystone has them."""
+        if self.settings.identity == "keystone":
+            return keystone(self.settings), None
+        from argosy.identity.bootstrap import ensure_bootstrap
+        from argosy.identity.directory import Directory
+        from argosy.identity.service import Identity
+
+        api, home = self.settings.api, self.settings.home
+        accounts = Accounts(self.store.engine)
+        identity = Identity(accounts)
+        directory = Directory(accounts, identity)
+        endpoint = self.settings.api_endpoint
+        with alone(self.store.engine, "accounts"):
+            ensure_bootstrap(directory, lambda passwords: clouds.write(home, endpoint, api.region, passwords))
+        clouds.move(home, endpoint, api.region)
+        return identity, directory
 
     def _rates(self) -> Any:
         limits = self.settings.rate_limits.model_dump(exclude={"unit"}, exclude_none=True)
@@ -117,22 +133,27 @@ class ControlPlane:
 
         return Rates(limits, self.settings.rate_limits.unit)
 
-    def task_manager(self) -> Any:
+    def task_manager(self, *, ran_before: bool) -> Any:
+        """`ran_before` says whether this home ever had one."""
         from argosy.taskmanager.main import TaskManager
+        from argosy.taskmanager.membership import Membership, place_of
         from argosy.taskmanager.parts import Parts, Retention
 
         kept = self.settings.retention
-        host, port = self.settings.conductor_listen
         platform = self.platform()
         platform.warm_up()
+        # A step that does not find the database would fail its operation, and no user waits for a step.
+        patient = Store(
+            self.settings.database_url, self.settings.quotas.model_dump(), patience_s=_DATABASE_AWAY_S
+        )
         parts = Parts(
-            store=self.store,
+            store=patient,
             platform=platform,
             guests=self.guests,
             control=self.control,
             database=self.database,
             seal=self.seal,
-            conductor_url=f"https://{host}:{port}",
+            conductor_url=self.settings.conductor_url,
             objects=self.objects(),
             backups=self.backups(),
             keys=self.keys(),
@@ -140,14 +161,22 @@ class ControlPlane:
             backup_limit_mb_s=self.settings.backups.limit_mb_s,
             archive_log_every_s=self.settings.backups.archive_log_every_s,
             backup_patience_s=self.settings.backups.patience_s,
+            reserved_memory_mb=self.settings.openstack.reserved_memory_mb if platform.machines else 0,
+            survey_every_s=self.settings.openstack.survey_every_s,
             retention=Retention(
                 deleted_instances=timedelta(days=kept.deleted_instances_days),
                 operations=timedelta(days=kept.operations_days),
                 events=timedelta(days=kept.events_days),
             ),
         )
-        workers, poll_s = self.settings.taskmanager.workers, self.settings.taskmanager.poll_s
-        return TaskManager(parts, workers=workers, poll_s=poll_s)
+        own = self.settings.taskmanager
+        place = place_of(self.settings.home, self.store, ran_before=ran_before)
+        return TaskManager(
+            parts,
+            Membership(self.store, place, silent_after_s=own.silent_after_s),
+            workers=own.workers,
+            poll_s=own.poll_s,
+        )
 
     def _offers(self) -> list[Offer]:
         with self.store.read() as tx:
@@ -165,16 +194,16 @@ class ControlPlane:
         if self._backups is None:
             from argosy.processes.backup_stores import backup_store
 
-            self._backups = backup_store(self.settings, self._secrets)
+            self._backups = backup_store(self.settings, self._secrets.directory)
         return self._backups
 
     def keys(self) -> Any:
-        from argosy.storage.keys import KeyRing
+        return self._secrets.keys
 
-        return KeyRing.open(self._secrets / "backup-keys")
-
-    def platform(self) -> LocalPlatform:
-        return local_platform(self.settings)
+    def platform(self) -> Platform:
+        if self.settings.platform == "local":
+            return local_platform(self.settings)
+        return openstack_platform(self.settings)
 
     def end_streams(self) -> None:
         """Those who follow would keep the API from ending."""
@@ -187,35 +216,113 @@ class ControlPlane:
             self._backups.close()
         self.store.close()
 
-    def _identity(self, name: str, *, addresses: list[str]) -> tuple[Path, Path, Path]:
-        """CA, certificate and key of the control plane itself, one file, made anew at every start."""
-        issued = self.control.issue(common_name=name, addresses=addresses, client=True, server=True)
-        own = self._secrets / f"{name}.pem"
+    def _identity(self, name: str) -> tuple[Path, Path, Path]:
+        """CA, certificate and key of the control plane itself, one file, made anew at every start.
+
+        As a conductor it answers where it listens, and under every name that guests are told.
+        """
+        hosts = {host for host, _ in (self.settings.conductor_listen, *self.settings.conductor_endpoints)}
+        addresses = {host for host in hosts if _is_address(host)}
+        issued = self.control.issue(
+            common_name=name,
+            addresses=sorted(addresses),
+            names=sorted(hosts - addresses),
+            client=True,
+            server=True,
+        )
+        # In the home, where it is this host's own: the secrets may be others' too, or not to be written.
+        own = self.settings.home / "identity" / f"{name}.pem"
+        own.parent.mkdir(mode=0o700, exist_ok=True)
         write_file(own, issued.key + issued.certificate, 0o600)
+        with suppress(OSError):
+            # Where the release before had it.
+            (self._secrets.directory / f"{name}.pem").unlink()
         return self.control.path, own, own
 
 
-def local_platform(settings: Settings) -> LocalPlatform:
-    """This machine as a platform, under the settings of a home."""
-    from argosy.platforms.local.images import LocalImages
+def keystone(settings: Settings) -> Callers:
+    """Raises OSError when the file with its password cannot be read."""
+    # Loaded where it is used: keystoneauth1 brings another HTTP client with it.
+    from argosy.identity.keystone import Keystone, ServiceUser
+
+    wanted = settings.keystone
+    user = ServiceUser(
+        auth_url=wanted.auth_url,
+        username=wanted.username,
+        password_file=wanted.password_file or Path(),
+        project_name=wanted.project_name,
+        user_domain=wanted.user_domain,
+        project_domain=wanted.project_domain,
+        region=wanted.region,
+        interface=wanted.interface,
+        ca_file=wanted.ca_file,
+    )
+    return Keystone(
+        user,
+        cache_s=wanted.cache_s,
+        timeout_s=wanted.timeout_s,
+        admin_roles=wanted.admin_roles,
+        service_roles=wanted.service_roles,
+        log_in_url=wanted.public_url,
+    )
+
+
+def local_images(settings: Settings) -> LocalImages:
+    """The software of datastores, unpacked on this machine."""
     from argosy.platforms.local.templates import template_builder, template_recipe
 
     local = settings.local
-    images = LocalImages(
+    return LocalImages(
         settings.images_directory,
         build_template=template_builder(Path(sys.executable), _engine_of, _builder_account()),
         recipe=template_recipe(_engine_of),
         debian_mirror=local.debian_mirror,
         sources=local.image_sources,
     )
+
+
+def local_platform(settings: Settings) -> LocalPlatform:
+    """This machine as a platform, under the settings of a home."""
+    local = settings.local
     return LocalPlatform(
-        settings.home,
+        settings.local_directory,
         network=settings.network,
         flavors=[Flavor(one.id, one.name, one.memory_mb, one.vcpus) for one in settings.flavors],
-        images=images,
+        images=local_images(settings),
         volumes=local.volumes,
         limits=local.limits,
         ports=[datastore.port for datastore in catalog.datastores().values()],
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def openstack_platform(settings: Settings) -> Platform:
+    """A project of a cloud as a platform, under the settings of a home."""
+    from argosy.platforms.openstack.platform import OpenStackPlatform
+
+    given = settings.openstack
+    return OpenStackPlatform(
+        cloud=given.cloud,
+        clouds_file=given.clouds_file,
+        installation=given.installation,
+        management_network=given.management_network,
+        network=given.network,
+        shared_networks=given.shared_networks if settings.identity == "keystone" else None,
+        control_cidrs=given.control_cidrs,
+        floating_network=given.floating_network,
+        volume_type=given.volume_type,
+        availability_zone=given.availability_zone,
+        keypair=given.keypair,
+        flavors=given.flavors,
+        spread=given.spread,
+        request_timeout_s=given.request_timeout_s,
     )
 
 

@@ -18,7 +18,7 @@ def stop_all(settings: Settings) -> Iterator[tuple[str, str]]:
 
     `argosy up` starts them again: what is wanted of each stays written in its guest.
     """
-    plane = ControlPlane(settings)
+    plane = ControlPlane(settings, migrates=True)
     platform = plane.platform()
 
     def stop(instance: Instance) -> tuple[str, str]:

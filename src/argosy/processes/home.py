@@ -31,6 +31,7 @@ class Hold:
         """Raises Running."""
         directory = home / "run"
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.ran_before = {part for part in parts if (directory / f"{part}.lock").exists()}
         self._files: list[IO[str]] = []
         for part in parts:
             file = (directory / f"{part}.lock").open("a+")

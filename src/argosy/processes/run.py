@@ -7,40 +7,49 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import structlog
 import uvicorn
 
+import argosy
 from argosy.processes import clouds, home
 from argosy.processes.control_plane import ControlPlane
-from argosy.settings import Settings
+from argosy.processes.health import HealthServer
+from argosy.settings import Settings, split
 
 log = structlog.get_logger()
 
 
-def run(settings: Settings, parts: tuple[str, ...]) -> NoReturn:
-    """Ends the process when it is told to. Raises home.Running when another process of this home has one of the parts."""
+def run(settings: Settings, parts: tuple[str, ...], *, migrates: bool) -> NoReturn:
+    """Ends the process when it is told to. Raises home.Running when another process of this home has one of the parts.
+
+    `migrates` brings an older database to this release.
+    """
     _log_as_json()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     hold = home.Hold(settings.home, parts)
-    plane = ControlPlane(settings)
+    plane = ControlPlane(settings, migrates=migrates)
     started: list[Any] = []
     try:
         # Guests report to the conductor and operations need the task manager: users come last.
         if "conductor" in parts:
             started.append(plane.conductor_server())
             started[-1].start()
+            _tell_health(started, settings.conductor.health_listen, lambda: _health(plane, "conductor"))
         if "taskmanager" in parts:
-            started.append(plane.task_manager())
-            started[-1].start()
+            manager = plane.task_manager(ran_before="taskmanager" in hold.ran_before)
+            started.append(manager)
+            manager.start()
+            _tell_health(started, settings.taskmanager.health_listen, lambda: _health_of(plane, manager))
         if "api" in parts:
-            started.append(_ApiServer(plane.api(), *settings.api_listen, ending=plane.end_streams))
+            started.append(_ApiServer(plane, settings))
             started[-1].start()
-        hold.say({"ready": True, "welcome": welcome(settings)})
+        hold.say({"ready": True, "endpoint": settings.api_endpoint, "welcome": welcome(settings)})
         log.info("ready", parts=parts, home=str(settings.home))
         if "api" in parts and sys.stdout.isatty():
             print(welcome(settings))  # noqa: T201 - for the person at the terminal
@@ -55,15 +64,39 @@ def run(settings: Settings, parts: tuple[str, ...]) -> NoReturn:
     os._exit(0)
 
 
+def _tell_health(started: list[Any], listen: str | None, ask: Callable[[], dict[str, Any]]) -> None:
+    if listen is not None:
+        started.append(HealthServer(*split(listen), ask))
+        started[-1].start()
+
+
+def _health(plane: ControlPlane, part: str) -> dict[str, Any]:
+    return {"part": part, "release": argosy.__version__, "ready": plane.store.answers()}
+
+
+def _health_of(plane: ControlPlane, manager: Any) -> dict[str, Any]:
+    """Of a task manager, which is not well while the others may think it lost."""
+    told = _health(plane, "taskmanager")
+    member = manager.membership
+    return {**told, "id": member.id, "leads": member.leads, "ready": told["ready"] and member.is_well}
+
+
 def welcome(settings: Settings) -> str:
     """What a user wants to know when it is up."""
-    endpoint = settings.api.public_endpoint or f"http://{settings.api.listen}"
+    endpoint = settings.api_endpoint
+    where, clients = (
+        f"{endpoint}/identity/v3",
+        f"OS_CLIENT_CONFIG_FILE={clouds.path(settings.home)} OS_CLOUD=argosy",
+    )
+    if settings.identity == "keystone":
+        where = f"Keystone, {settings.keystone.public_url or settings.keystone.auth_url}"
+        clients = "OS_CLOUD=(a cloud of that Keystone)"
     return "\n".join(
         [
             f"Argosy is up. Home: {settings.home}",
             f"  API        {endpoint}/v1.0   docs {endpoint}/docs",
-            f"  Identity   {endpoint}/identity/v3",
-            f"  Clients    export OS_CLIENT_CONFIG_FILE={clouds.path(settings.home)} OS_CLOUD=argosy",
+            f"  Identity   {where}",
+            f"  Clients    export {clients}",
         ]
     )
 
@@ -71,10 +104,10 @@ def welcome(settings: Settings) -> str:
 class _ApiServer:
     """The API in a thread of its own."""
 
-    def __init__(self, app: Any, host: str, port: int, *, ending: Callable[[], None]) -> None:
-        """`ending` is called first when it stops."""
+    def __init__(self, plane: ControlPlane, settings: Settings) -> None:
+        host, port = settings.api_listen
         config = uvicorn.Config(
-            app,
+            plane.api(),
             host=host,
             port=port,
             loop="uvloop",
@@ -84,12 +117,14 @@ class _ApiServer:
             log_config=None,
             access_log=False,
             # Who asks is who connects: believing X-Forwarded-For would let a guesser of passwords be many.
-            proxy_headers=False,
+            proxy_headers=bool(settings.api.trusted_proxies),
+            forwarded_allow_ips=[str(one) for one in settings.api.trusted_proxies],
             timeout_graceful_shutdown=3,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
-        self._ending = ending
+        self._plane = plane
+        self._drain_s = settings.api.drain_s
         self._where = f"{host}:{port}"
 
     def start(self) -> None:
@@ -102,7 +137,9 @@ class _ApiServer:
             pause.wait(0.005)
 
     def stop(self) -> None:
-        self._ending()
+        self._plane.api_ending.set()
+        time.sleep(self._drain_s)
+        self._plane.end_streams()
         self._server.should_exit = True
         self._thread.join(10)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,12 @@ class Call(Message, Generic[Reply]):
 
     method: ClassVar[str]
     reply: ClassVar[type[Message]] = Nothing
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, _reply: Any) -> type[Call]:
+            # Pydantic would make a model of its own for each reply: half the time that loading this takes.
+            return cls
 
 
 class Database(Message):
@@ -521,6 +527,24 @@ class Resize(Job):
 
     method: ClassVar[str] = "jobs.resize"
     restart: bool = False
+
+
+class Renew(Job):
+    """Ask the conductor what this machine is, and live anew as that; the database server goes on.
+
+    Done when the agent's life began with this job. With `agent`, the code of that digest is taken from the conductor
+    first, and tried.
+    """
+
+    method: ClassVar[str] = "jobs.renew"
+    agent: str | None = None
+
+
+class GrowVolume(Job):
+    """Make the volume's file system as large as its device has become; done once that has `size_gb`."""
+
+    method: ClassVar[str] = "jobs.grow_volume"
+    size_gb: int
 
 
 class EffectiveParameter(Message):

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from argosy.domain.errors import Conflict
 from argosy.rpc import segments
+from argosy.rpc.conductors import Conductors
 
 PATH = "/v1/reports"
 
@@ -49,6 +50,7 @@ class GuestReport(BaseModel):
     server_version: str | None = None
     restart_required: bool = False
     release: int = 1
+    agent: str = ""  # digest of its agent's code, see rpc/agent_code.py
     # Why the values of the configuration group are not the ones in force, when the server does not start with them.
     configuration_error: str | None = None
     events: list[GuestEvent] = []
@@ -58,14 +60,16 @@ class GuestReport(BaseModel):
 class ConductorClient:
     """Sends reports, one at a time, over a connection that is kept from one heartbeat to the next.
 
-    On the standard library's HTTP client: every megabyte here is paid per instance.
+    Where guests are told several conductors, the next is asked when one does not answer, or cannot. On the standard
+    library's HTTP client: every megabyte here is paid per instance.
     """
 
     def __init__(self, url: str, context: ssl.SSLContext, *, timeout_s: float = 5) -> None:
-        parts = urlsplit(url)
-        self._connection = http.client.HTTPSConnection(
-            parts.hostname or "", parts.port or 443, context=context, timeout=timeout_s
-        )
+        self._conductors = Conductors(url)
+        self._context = context
+        self._timeout_s = timeout_s
+        self._asked = self._conductors.current
+        self._connection = self._connect()
 
     def send(self, report: GuestReport) -> None:
         """Raises OSError when the conductor cannot be reached or refuses."""
@@ -85,7 +89,36 @@ class ConductorClient:
     def close(self) -> None:
         self._connection.close()
 
+    def _connect(self) -> http.client.HTTPSConnection:
+        parts = urlsplit(self._asked)
+        return http.client.HTTPSConnection(
+            parts.hostname or "", parts.port or 443, context=self._context, timeout=self._timeout_s
+        )
+
     def _tell(self, path: str, text: str) -> tuple[int, bytes]:
+        for others in reversed(range(len(self._conductors))):
+            try:
+                status, said = self._tell_one(path, text)
+            except OSError:
+                self._pass_over()
+                if not others:
+                    raise
+                continue
+            if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._pass_over()
+                if others:
+                    continue
+            break
+        return status, said
+
+    def _pass_over(self) -> None:
+        if len(self._conductors) > 1:
+            self._connection.close()
+            self._conductors.pass_over(self._asked)
+            self._asked = self._conductors.current
+            self._connection = self._connect()
+
+    def _tell_one(self, path: str, text: str) -> tuple[int, bytes]:
         kept = self._connection.sock is not None
         try:
             return self._post(path, text)

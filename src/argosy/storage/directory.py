@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from argosy.domain.errors import Invalid
+from argosy.files import keep_database
 from argosy.storage import base
 from argosy.storage.base import (
     LISTED_AT_ONCE,
@@ -73,7 +74,7 @@ class DirectoryStore(ObjectStore):
         self._most_bytes = most_bytes
         self._threads = threading.local()
         self._index = directory / "index.db"
-        os.close(os.open(self._index, os.O_CREAT | os.O_RDWR, 0o600))
+        keep_database(self._index)
         with self._changing() as index:
             for statement in _TABLES.split(";"):
                 index.execute(statement)

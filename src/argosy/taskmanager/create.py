@@ -27,7 +27,9 @@ def create_instance(asked: CreateInstance) -> Iterator[None]:
     images.wait_until_ready(asked.operation_id, asked.datastore, asked.version)
     yield
     address = servers.reserve(asked.instance_id)
+    volumes.make_for_machine(asked.instance_id)
     servers.boot(asked.instance_id, address)
+    servers.wait_until_settled(asked.instance_id)
     yield
     # The server boots meanwhile.
     volumes.create(asked.instance_id)

@@ -51,9 +51,20 @@ def begin_where_wanted(store: Store) -> None:
 
 def take_away_what_nobody_needs(store: Store, backups: BackupStore) -> None:
     """Segments before the oldest backup, and archives that have ended, once their backups are gone."""
-    now = datetime.now(UTC)
     with store.read() as tx:
         archives = tx.log_archives.all()
+    _tidy_all(store, backups, archives)
+
+
+def take_away_of(store: Store, backups: BackupStore, instance_id: str) -> None:
+    """What nobody needs of one instance that has just gone, or a backup of it; what cannot be done now the sweep does."""
+    with store.read() as tx:
+        archives = tx.log_archives.of_instance(instance_id)
+    _tidy_all(store, backups, archives)
+
+
+def _tidy_all(store: Store, backups: BackupStore, archives: list[LogArchive]) -> None:
+    now = datetime.now(UTC)
     for archive in archives:
         if archive.store != backups.kind:
             _leave(store, archive)
@@ -88,7 +99,8 @@ def _tidy(store: Store, objects: BackupStore, archive: LogArchive, now: datetime
     with store.read() as tx:
         backups = tx.backups.of_instance(archive.instance_id)
         old = kept_from(archive, backups)
-        if is_of_no_use(archive, backups, now):
+        deleted = tx.instances.find(archive.instance_id) is None
+        if is_of_no_use(archive, backups, now, of_deleted=deleted):
             segments = None
         elif old is not None:
             segments = tx.log_archives.superfluous(archive.id, old, AT_ONCE)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig
 
 from argosy.metadata.queue import APPLICATION, QUEUE, WORKFLOW_VERSION
@@ -15,6 +17,7 @@ from argosy.taskmanager import (
     configure,
     create,
     delete,
+    drift,
     pull_image,
     reboot,
     rebuild,
@@ -28,8 +31,9 @@ from argosy.taskmanager import (
     upgrade,
     verify,
 )
+from argosy.taskmanager.membership import Membership
 from argosy.taskmanager.parts import Parts, install
-from argosy.taskmanager.steps import images
+from argosy.taskmanager.steps import flavors, images
 
 WORKFLOWS = (
     archive_logs.archive_logs,
@@ -40,6 +44,7 @@ WORKFLOWS = (
     backup_keys.rotate_backup_keys,
     create.create_instance,
     delete.delete_instance,
+    drift.look_for_drift,
     pull_image.pull_image,
     reboot.reboot_instance,
     reboot.renew_agent,
@@ -60,15 +65,23 @@ WORKFLOWS = (
 class TaskManager:
     """Takes operations off the queue and runs their workflows, up to `workers` at once."""
 
-    def __init__(self, parts: Parts, *, workers: int, poll_s: float) -> None:
-        install(parts)
+    def __init__(
+        self,
+        parts: Parts,
+        membership: Membership,
+        *,
+        workers: int,
+        poll_s: float,
+    ) -> None:
+        install(parts, membership.check)
+        self.membership = membership
         self._parts = parts
         self._ended = threading.Event()
         config: DBOSConfig = {
             "name": APPLICATION,
             "system_database_url": parts.store.url,
             "application_version": WORKFLOW_VERSION,
-            "executor_id": "taskmanager",
+            "executor_id": membership.id,
             "log_level": "WARNING",
             "run_migrations": False,
         }
@@ -78,8 +91,8 @@ class TaskManager:
 
     def start(self) -> None:
         """Publish what the platform offers, take up what was interrupted, and begin to work."""
-        with self._parts.store.write() as tx:
-            tx.flavors.publish(self._parts.platform.flavors())
+        self.membership.join()
+        flavors.publish()
         images.publish()
         images.publish_parameters()
         DBOS.launch()
@@ -89,8 +102,17 @@ class TaskManager:
             polling_interval_sec=self._poll_s,
             on_conflict="always_update",
         )
-        threading.Thread(target=sweeps.run, args=(self._ended,), name="sweeps", daemon=True).start()
+        take_over = DBOS._recover_pending_workflows  # noqa: SLF001 - the name its documentation has for operators' own recovery
+        self.membership.take_over(take_over)
+        for loop, arguments in (
+            (sweeps.run, (self._ended, lambda: self.membership.leads)),
+            (self.membership.run, (self._ended, take_over)),
+            (drift.run, (self._ended, lambda: self.membership.leads)),
+        ):
+            threading.Thread(target=loop, args=arguments, name=loop.__qualname__, daemon=True).start()
 
     def stop(self) -> None:
-        """Sweep no more. Workflows run on until the process ends, and are taken up by the next."""
+        """Act no more. What workflows were at is taken up by another, or by the next to start."""
         self._ended.set()
+        with suppress(sa.exc.DBAPIError):  # the others notice
+            self.membership.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,15 +43,21 @@ class Parts:
     backup_limit_mb_s: float | None = None
     archive_log_every_s: float = 60
     backup_patience_s: float = 600
+    reserved_memory_mb: int = 0  # of a machine's, for what is not the database server
+    survey_every_s: float = 60
     retention: Retention = Retention()
 
 
-_installed: list[Parts] = []
+_installed: list[tuple[Parts, Callable[[], None]]] = []
 
 
-def install(parts: Parts) -> None:
-    _installed[:] = [parts]
+def install(parts: Parts, may_act: Callable[[], None] = lambda: None) -> None:
+    """`may_act` is asked before each step acts: see `membership.Membership.check`."""
+    _installed[:] = [(parts, may_act)]
 
 
 def parts() -> Parts:
-    return _installed[0]
+    """For steps. Returns only while this process may act."""
+    own, may_act = _installed[0]
+    may_act()
+    return own

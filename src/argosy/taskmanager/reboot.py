@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argosy.domain.operations import InstanceRequest, RebootInstance, RenewAgent
+from argosy.domain.operations import RebootInstance, RenewAgent
 from argosy.taskmanager.steps import guest, instances, servers
 from argosy.taskmanager.workflow import workflow
 
@@ -17,7 +17,12 @@ def reboot_instance(asked: RebootInstance) -> Iterator[None]:
     guest goes on trying.
     """
     yield
-    address = _boot_agent(asked)
+    address = instances.server_of(asked.instance_id)
+    if servers.machines():
+        servers.reboot(asked.instance_id)
+        servers.wait_until_settled(asked.instance_id)
+    else:
+        servers.replace(asked.instance_id, address)
     yield
     guest.restart(asked, address)
 
@@ -26,10 +31,10 @@ def reboot_instance(asked: RebootInstance) -> Iterator[None]:
 def renew_agent(asked: RenewAgent) -> Iterator[None]:
     """Have the agent run this release's code; the database server goes on meanwhile."""
     yield
-    guest.wait_until_it_answers(asked, _boot_agent(asked))
-
-
-def _boot_agent(asked: InstanceRequest) -> str:
     address = instances.server_of(asked.instance_id)
-    servers.replace(asked.instance_id, address)
-    return address
+    if servers.machines():
+        servers.tell(asked.instance_id)
+        guest.renew(asked, address, "code", code=True)
+    else:
+        servers.replace(asked.instance_id, address)
+        guest.wait_until_it_answers(asked, address)

@@ -27,7 +27,7 @@ def rebuild_instance(asked: RebuildInstance) -> Iterator[None]:
     yield
     guest.stop_cleanly(asked, address)
     yield
-    servers.replace(asked.instance_id, address)
+    servers.remake(asked.instance_id, address)
     servers.note_limits(asked.instance_id)
     yield
     guest.restart(asked, address)

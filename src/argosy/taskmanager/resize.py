@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from argosy.domain.errors import PlatformError
 from argosy.domain.instance import Flavor
@@ -19,6 +20,8 @@ def resize_volume(asked: ResizeVolume) -> Iterator[None]:
     """
     yield
     volumes.grow(asked.instance_id, asked.size_gb)
+    if servers.machines():
+        guest.grow_volume(asked, instances.server_of(asked.instance_id))
     instances.set_volume_gb(asked.instance_id, asked.size_gb)
     servers.note_limits(asked.instance_id)
     yield
@@ -38,10 +41,11 @@ def resize_flavor(asked: ResizeFlavor) -> Iterator[None]:
     if after.memory_mb < before.memory_mb:
         guest.check_size(asked, address, after.memory_mb)
     yield
+    move = _move_machine if servers.machines() else _move
     try:
-        went = _move(asked, address, before, after, "there")
+        went = move(asked, address, before, after, "there")
     except Exception:
-        _move(asked, address, after, before, "back")
+        move(asked, address, after, before, "back")
         servers.note_limits(asked.instance_id)
         raise
     yield
@@ -67,4 +71,29 @@ def _move(asked: ResizeFlavor, address: str, before: Flavor, after: Flavor, atte
         # It keeps memory that it does not use: its end gives all of it back.
         went = guest.take_size(asked, address, f"{attempt}, once more", restart=True)
         servers.limit(asked.instance_id)
+    return went
+
+
+def _move_machine(
+    asked: ResizeFlavor, address: str, _before: Flavor, after: Flavor, attempt: Literal["there", "back"]
+) -> str:
+    """From one size to another by booting the machine anew; returns how it went.
+
+    The other size is kept once the database server has come up in it: until then the platform can take it back.
+    """
+    instances.set_flavor(asked.instance_id, after.id)
+    servers.tell(asked.instance_id)
+    if attempt == "there":
+        guest.stop_cleanly(asked, address)
+        servers.resize(asked.instance_id)
+    else:
+        servers.revert(asked.instance_id)
+    servers.wait_until_settled(asked.instance_id)
+    if attempt == "back":
+        # A machine that never went down still has its agent, with the database server stopped.
+        guest.restart(asked, address, attempt)
+        return "restarted"
+    went = guest.take_size(asked, address, attempt)
+    servers.confirm(asked.instance_id)
+    servers.wait_until_settled(asked.instance_id)
     return went

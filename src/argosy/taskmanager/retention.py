@@ -1,4 +1,4 @@
-"""What was is known for a while, and then forgotten: deleted instances, operations that ended, events."""
+"""What was is known for a while, and then forgotten: deleted instances, operations that ended, events, differences."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def forget_what_is_old(store: Store, kept: Retention, now: datetime | None = Non
     for purge, before in (
         ("operation changes", now - min(CHANGES_KEPT, kept.operations)),
         ("events", now - kept.events),
+        ("findings", now - kept.events),
         ("instances", now - kept.deleted_instances),
     ):
         while _purge(store, purge, before) == AT_ONCE:
@@ -42,6 +43,8 @@ def _purge(store: Store, what: str, before: datetime) -> int:
     with store.write() as tx:
         if what == "events":
             return tx.events.purge(before, AT_ONCE)
+        if what == "findings":
+            return tx.findings.purge(before, AT_ONCE)
         if what == "instances":
             return tx.instances.purge(before, AT_ONCE)
         return tx.operations.purge_changes(before, AT_ONCE)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from dbos import DBOS
 
+import argosy
 from argosy.domain.errors import ArgosyError, Failed, InstanceBusy
 from argosy.domain.guest import RELEASE
 from argosy.domain.operations import (
@@ -22,7 +24,7 @@ from argosy.domain.operations import (
 )
 from argosy.taskmanager import autogrow, log_keeping, retention, scheduled_backups
 from argosy.taskmanager.parts import parts
-from argosy.taskmanager.steps import backup_keys, backups, images, verification
+from argosy.taskmanager.steps import backup_keys, backups, flavors, images, verification
 
 log = structlog.get_logger()
 
@@ -33,10 +35,12 @@ AGAIN_AFTER = timedelta(seconds=30)
 _DEAD = {"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
 
 
-def run(ended: threading.Event) -> None:
-    """Sweep until told to end. One failed sweep is logged and the next one tried."""
+def run(ended: threading.Event, leads: Callable[[], bool]) -> None:
+    """Sweep until told to end, while this process leads. One failed sweep is logged and the next one tried."""
     turn = 0
     while not ended.wait(EVERY_S):
+        if not leads():
+            continue
         seldom = _SELDOM if turn % SELDOM == 0 else ()
         for sweep in (
             boot_dead_guests,
@@ -67,25 +71,22 @@ def boot_dead_guests() -> None:
     """
     with parts().store.read() as tx:
         leave = {CreateInstance.kind, DeleteInstance.kind, VerifyBackup.kind}
-        instances = [
-            one for one in tx.instances.all() if one.operation_kind not in leave and one.address is not None
-        ]
+        booted = tx.instances.booted(but_held_by=leave)
     # Reports are numbered by the clock: what a guest says after this moment is of its new life.
     before = time.time_ns()
-    healed = parts().platform.servers.heal([one.id for one in instances])
+    healed = parts().platform.servers.heal(booted)
     if healed:
         with parts().store.write() as tx:
-            for one in instances:
-                if one.id in healed:
-                    log.warning("guest booted again", instance_id=one.id)
-                    tx.instances.expect_report(one.id, before)
-                    tx.events.add(
-                        one.project_id,
-                        one.id,
-                        "guest.booted",
-                        "The guest had died and was booted again.",
-                        "taskmanager",
-                    )
+            for one in filter(None, map(tx.instances.find, healed)):
+                log.warning("guest booted again", instance_id=one.id)
+                tx.instances.expect_report(one.id, before)
+                tx.events.add(
+                    one.project_id,
+                    one.id,
+                    "guest.booted",
+                    "The guest had died and was booted again.",
+                    "taskmanager",
+                )
 
 
 def forget_what_is_old() -> None:
@@ -93,14 +94,14 @@ def forget_what_is_old() -> None:
 
 
 def renew_old_agents() -> None:
-    """Agents of an older release are booted again as this one's, once in this process's life; databases go on."""
+    """Agents of an older release are booted again as this one's, once in this process's life; databases go on.
+
+    Not before all task managers are of this release: any of them takes the operation, and boots the agent that it has.
+    """
     with parts().store.read() as tx:
-        old = [
-            one
-            for one in tx.instances.all()
-            if one.id not in _renewed and one.operation_id is None and not one.broken
-            if one.report is not None and one.report.release < RELEASE
-        ]
+        if tx.task_managers.releases() - {argosy.__version__}:
+            return
+        old = [one for one in tx.instances.of_older_agents(RELEASE) if one.id not in _renewed]
     for instance in old:
         request = RenewAgent(operation_id=str(uuid.uuid4()), instance_id=instance.id)
         with suppress(InstanceBusy), parts().store.write() as tx:
@@ -173,4 +174,12 @@ def release_orphaned_claims() -> None:
                 tx.operations.fail(operation.id, reason, f"workflow status {status.status}: {status.error}")
 
 
-_SELDOM = (forget_what_is_old, expire_objects, take_backups_away, drop_log, verify_backups, backup_keys.sweep)
+_SELDOM = (
+    flavors.publish,
+    forget_what_is_old,
+    expire_objects,
+    take_backups_away,
+    drop_log,
+    verify_backups,
+    backup_keys.sweep,
+)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from argosy.domain.errors import ArgosyError, Failed, GuestUnreachable, Invalid
 from argosy.domain.operations import RehearseUpgrade, UpgradeInstance
+from argosy.platforms.base import Software
 from argosy.taskmanager.steps import guest, images, instances, servers
 from argosy.taskmanager.workflow import workflow
 
@@ -32,7 +34,7 @@ def move(asked: UpgradeInstance) -> Iterator[None]:
     address = instances.server_of(asked.instance_id)
     before = instances.version_of(asked.instance_id)
     images.wait_until_ready(asked.operation_id, asked.datastore, asked.version)
-    software = servers.offer(asked.instance_id, asked.datastore, asked.version)
+    software = _within_reach(asked, address)
     same_files = instances.is_release_of(asked.instance_id, asked.datastore, asked.version)
     yield
     try:
@@ -43,14 +45,14 @@ def move(asked: UpgradeInstance) -> Iterator[None]:
         raise _as_before(error, before) from error
     yield
     try:
-        servers.become(asked.instance_id, address, asked.datastore, asked.version)
+        _become(asked, address, (asked.datastore, asked.version))
         _bring_up(asked, address, same_files=same_files)
     except GuestUnreachable:
         # It may serve, or begin to at any moment: going back could lose what was written since.
         raise
     except ArgosyError as error:
         if same_files or _gave_up(asked, address):
-            servers.become(asked.instance_id, address, *before)
+            _become(asked, address, before)
             _bring_up(asked, address, same_files=same_files)
             raise _as_before(error, before) from error
     yield
@@ -71,10 +73,31 @@ def rehearse_upgrade(asked: RehearseUpgrade) -> Iterator[None]:
     yield
     address = instances.server_of(asked.instance_id)
     images.wait_until_ready(asked.operation_id, asked.datastore, asked.version)
-    software = servers.offer(asked.instance_id, asked.datastore, asked.version)
+    software = _within_reach(asked, address)
     yield
     told = guest.rehearse_upgrade(asked, address, software)
     instances.tell(asked.instance_id, "upgrade.rehearsed", told)
+
+
+def _within_reach(asked: UpgradeInstance | RehearseUpgrade, address: str) -> Software:
+    """The other version's software, for which a machine that lacks it is made anew from an image that has both."""
+    wanted = (asked.datastore, asked.version)
+    if servers.machines() and not servers.holds(asked.instance_id, *wanted):
+        guest.stop_cleanly(asked, address)
+        try:
+            servers.remake(asked.instance_id, address, also=wanted)
+        except Exception:
+            with suppress(ArgosyError):
+                guest.restart(asked, address, "as before")
+            raise
+        guest.restart(asked, address, "with both")
+    return servers.offer(asked.instance_id, *wanted)
+
+
+def _become(asked: UpgradeInstance, address: str, version: tuple[str, str]) -> None:
+    servers.become(asked.instance_id, address, *version)
+    if servers.machines():
+        guest.renew(asked, address, " ".join(version))
 
 
 def _bring_up(asked: UpgradeInstance, address: str, *, same_files: bool) -> None:

@@ -33,7 +33,9 @@ def verify_backup(asked: VerifyBackup) -> Iterator[None]:
         images.wait_until_ready(asked.operation_id, restore.datastore, restore.version)
         yield
         address = servers.reserve(stand_in)
+        volumes.make_for_machine(stand_in)
         servers.boot(stand_in, address)
+        servers.wait_until_settled(stand_in)
         volumes.create(stand_in)
         yield
         began = verification.clock()

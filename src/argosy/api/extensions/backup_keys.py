@@ -45,10 +45,7 @@ def rotate(call: Asked) -> dict[str, Any]:
     """Make another key and wrap all backups' keys by it. No backup is read or written."""
     call.allow_management("mgmt:backup_key:rotate")
     request = RotateBackupKeys(operation_id=str(uuid.uuid4()))
-    with call.parts.store.write(call.project_id) as tx:
-        tx.operations.begin_alone(call.project_id, request, requested_by=call.caller.user_name)
-        operation = tx.operations.get(request.operation_id)
-    return {"operation": views.operation_view(operation)}
+    return {"operation": views.operation_view(call.begin_alone(request))}
 
 
 @router.delete(_KEYS + "/{key_id}", status_code=204, responses=faults(404, 409))

@@ -46,10 +46,7 @@ def pull_image(call: Asked, body: PullBody) -> dict[str, Any]:
     if version is None:
         raise NotFound(f"Datastore {datastore.name} has no version {wanted!r}.")
     request = PullImage(operation_id=str(uuid.uuid4()), datastore=datastore.name, version=version.name)
-    with call.parts.store.write(call.project_id) as tx:
-        tx.operations.begin_alone(call.project_id, request, requested_by=call.caller.user_name)
-        operation = tx.operations.get(request.operation_id)
-    return {"operation": views.operation_view(operation)}
+    return {"operation": views.operation_view(call.begin_alone(request))}
 
 
 def _view(image: Image) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from argosy.api.call import Asked, check_instance_id
 from argosy.api.route import faults, resource
 from argosy.api.v1 import shapes
 from argosy.api.v1.bodies import Body
-from argosy.domain.errors import InstanceBusy
-from argosy.domain.operations import DeleteInstance
 
 router = resource("instances")
 
@@ -31,8 +29,6 @@ def protect_instance(call: Asked, instance_id: str, body: ProtectionBody) -> dic
     check_instance_id(instance_id)
     with call.write() as tx:
         instance = tx.instances.get(instance_id)
-        if body.protected and instance.operation_kind == DeleteInstance.kind:
-            raise InstanceBusy(instance_id=instance.id, status="SHUTDOWN", way_out="it is being deleted.")
         if instance.protected != body.protected:
             tx.instances.protect(instance.id, protected=body.protected)
             word = "protected" if body.protected else "unprotected"

@@ -26,6 +26,7 @@ router = resource("management")
 _ONE = "/mgmt/datastore-versions/{version_id}"
 
 Word = Annotated[StrictStr, StringConstraints(max_length=255)]
+ImageId = Annotated[StrictStr, StringConstraints(max_length=64)]
 Tag = Annotated[StrictStr, StringConstraints(min_length=1, max_length=20)]
 Tags = Annotated[list[Tag], Field(max_length=5)]
 Packages = Annotated[list[Word], Field(max_length=20)]
@@ -38,7 +39,7 @@ class NewVersion(Body, extra="forbid"):
     datastore_name: Word
     datastore_manager: Word
     active: StrictBool
-    image: Word | None = None
+    image: ImageId | None = None
     image_tags: Tags | None = None
     packages: Packages | None = None
     default: StrictBool = False
@@ -58,7 +59,7 @@ class Changes(Body, extra="forbid"):
     default: StrictBool | None = None
     name: Word | None = None
     datastore_manager: Word | None = None
-    image: Word | None = None
+    image: ImageId | None = None
     image_tags: Tags | None = None
     packages: Packages | None = None
     registry_ext: Word | None = None
@@ -120,7 +121,7 @@ def create_version(call: Asked, body: CreateBody) -> None:
     asked = body.version
     check_version_name(asked.name, "version.name")
     check_version_name(asked.datastore_name, "version.datastore_name")
-    _refuse_foreign(asked.image, asked.registry_ext, asked.repl_strategy, "version.")
+    _refuse_foreign(call, asked.image, asked.registry_ext, asked.repl_strategy, "version.")
     base = catalog.files().get(asked.datastore_manager)
     if base is None:
         raise Invalid(
@@ -152,6 +153,7 @@ def create_version(call: Asked, body: CreateBody) -> None:
             suite=source.suite,
             packages=source.packages,
             tags=tuple(tags),
+            image=asked.image,
             active=asked.active,
             default=asked.default or None,
         )
@@ -163,9 +165,12 @@ def create_version(call: Asked, body: CreateBody) -> None:
 
 @router.patch(_ONE, status_code=202, responses=faults(400, 401, 404, 415))
 def change_version(call: Asked, version_id: str, body: Changes) -> None:
-    """Offer a version or not (`active`), make it the `default` or not, or rename one that is made and not used."""
+    """Offer a version or not (`active`), make it the `default` or not, or rename one that is made and not used.
+
+    On a cloud `image` is the one that its servers boot from, by id; "" for the newest that is tagged with it.
+    """
     call.allow_management("mgmt:datastore_version:edit")
-    _refuse_foreign(body.image, body.registry_ext, body.repl_strategy, "")
+    _refuse_foreign(call, body.image, body.registry_ext, body.repl_strategy, "")
     with _changing(call) as (tx, known):
         datastore, version = known.get(version_id)
         offer = known.offer(datastore, version)
@@ -173,6 +178,8 @@ def change_version(call: Asked, version_id: str, body: Changes) -> None:
             offer = replace(offer, active=body.active)
         if body.default is not None:
             offer = replace(offer, default=body.default)
+        if body.image is not None:
+            offer = replace(offer, image=body.image or None)
         if offer.default and not offer.active and (body.default or body.active is None):
             raise Invalid("Validation error: default: only an active version can be the default.")
         _check_software(datastore, version, body)
@@ -227,7 +234,7 @@ def _view(datastore: Datastore, version: Version) -> dict[str, Any]:
         "datastore_id": datastore.id,
         "datastore_name": datastore.name,
         "datastore_manager": datastore.manager,
-        "image": None,
+        "image": version.image,
         "image_tags": tags,
         "packages": packages,
         "active": version.active,
@@ -237,9 +244,11 @@ def _view(datastore: Datastore, version: Version) -> dict[str, Any]:
     }
 
 
-def _refuse_foreign(image: str | None, registry: str | None, strategy: str | None, above: str) -> None:
+def _refuse_foreign(
+    call: Call, image: str | None, registry: str | None, strategy: str | None, above: str
+) -> None:
     """What Trove's guests are told, and ours have no use for. Raises Invalid."""
-    if image:
+    if image and not call.parts.boots_from_images:
         raise Invalid(
             f"Validation error: {above}image: this platform has no image service: leave it out, and name a Debian "
             "suite in image_tags."

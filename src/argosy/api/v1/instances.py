@@ -71,7 +71,7 @@ class VolumeChange(Body, extra="forbid"):
 
 
 class NicBody(Body, extra="forbid"):
-    """What clients send of networks; a platform without networks has no use for it."""
+    """The network it is to be on; a platform without networks has no use for it."""
 
     net_id: StrictStr | None = Field(default=None, alias="net-id")
     network_id: StrictStr | None = None
@@ -95,7 +95,7 @@ class ModuleBody(Body):
 
 
 class NewInstance(Body):
-    """Trove's create; what the platform has no use for (networks, zones) is checked and left aside."""
+    """Trove's create; what the platform has no use for (networks and zones on local) is left aside."""
 
     name: StrictStr
     flavor_ref: Reference | None = Field(default=None, alias="flavorRef")
@@ -248,6 +248,7 @@ def create_instance(call: Asked, body: CreateBody) -> dict[str, Any]:
             configuration_id=_configuration_id(call, tx, asked, datastore, version, source),
             tags=tags if source is None or "tags" in asked.model_fields_set else source.was("tags") or {},
             protected=asked.protected,
+            placement=_placement(asked) or ({} if source is None else source.was("placement") or {}),
         )
         tx.instances.add(instance)
         request = CreateInstance(
@@ -404,6 +405,18 @@ def _refuse_what_is_not_there(asked: NewInstance) -> None:
         raise Invalid("Validation error: instance.replica_count: it needs replica_of.")
     if asked.modules:
         raise Unsupported("Modules are not supported.")
+
+
+def _placement(asked: NewInstance) -> dict[str, str]:
+    """Where it is to be, as platforms.base.Placement has it. Ports of a client's own are left aside: Argosy makes its own."""
+    nic = asked.nics[0] if asked.nics else NicBody()
+    wanted = {
+        "network": nic.net_id or nic.network_id,
+        "subnet": nic.subnet_id,
+        "ip_address": nic.ip_address or nic.v4_fixed_ip,
+        "availability_zone": asked.availability_zone,
+    }
+    return {name: value for name, value in wanted.items() if value}
 
 
 def _source(call: Call, asked: NewInstance) -> Source | None:

@@ -25,7 +25,7 @@ from argosy.domain.operations import (
     RotatePassword,
 )
 from argosy.metadata.store import Transaction
-from argosy.rpc import messages
+from argosy.rpc import agent_code, messages
 
 router = resource("management")
 
@@ -281,7 +281,16 @@ def _managed(call: Call, instance: Instance, view: dict[str, Any]) -> dict[str, 
         "deleted": gone is not None,
         "deleted_at": None if gone is None else views.date(gone),
         "task_description": instance.operation_kind or "No tasks for the instance.",
+        "agent": _agent(instance),
     }
+
+
+def _agent(instance: Instance) -> dict[str, Any] | None:
+    """Which release its agent is of and which code it runs, as it told; Trove tells nothing of that."""
+    if instance.report is None:
+        return None
+    code = instance.report.agent
+    return {"release": instance.report.release, "code": code or None, "current": code == agent_code.digest()}
 
 
 def _inside(call: Call, instance: Instance, view: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def show_quotas(call: Asked, of_project: str) -> dict[str, Any]:
     `reserved` is what its running operations may still take.
     """
     call.allow("quota:show", project_id=of_project)
-    call.parts.directory.project(of_project)
+    call.parts.identity.check_project(of_project)
     with call.read() as tx:
         quotas = tx.quotas.of(of_project)
     return {
@@ -49,7 +49,7 @@ def show_quotas(call: Asked, of_project: str) -> dict[str, Any]:
 def change_quotas(call: Asked, of_project: str, body: QuotasBody) -> dict[str, Any]:
     """Give a project limits of its own; answers those changed. What it has already stays, above the limit too."""
     call.allow_management("quota:update")
-    call.parts.directory.project(of_project)
+    call.parts.identity.check_project(of_project)
     limits = {name: _limit(name, value) for name, value in body.quotas.items() if value is not None}
     with call.write() as tx:
         tx.quotas.set(of_project, limits)

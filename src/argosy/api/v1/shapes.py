@@ -49,6 +49,13 @@ PAGED_EVENTS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE]}
 PAGED_OPERATIONS: dict[str, Any] = {"parameters": [*_PAGE, *_CHOICE, _STATE]}
 FOLLOWED_EVENTS: dict[str, Any] = {"parameters": [*_CHOICE, _LAST_SEEN]}
 FOLLOWED_OPERATIONS: dict[str, Any] = {"parameters": [*_CHOICE, _STATE, _LAST_SEEN]}
+PAGED_FINDINGS: dict[str, Any] = {
+    "parameters": [
+        *_PAGE,
+        _CHOICE[0],
+        _parameter("all", "`true` for those too that are over.", type="string", enum=["true", "false"]),
+    ]
+}
 PAGED_SCHEDULES: dict[str, Any] = {"parameters": [*_PAGE, _CHOICE[0]]}
 _DELETED = _parameter("deleted", "`true` for those that were deleted.", type="string", enum=["true", "false"])
 PAGED_BACKUPS: dict[str, Any] = {
@@ -291,7 +298,14 @@ class DetailedInstance(Instance):
     argosy: Beyond
 
 
+class GuestAgent(BaseModel):
+    release: int
+    code: str | None = Field(description="Its digest; null for agents of releases that did not tell it.")
+    current: bool = Field(description="Whether that is the code of this control plane.")
+
+
 class ManagedInstance(DetailedInstance):
+    agent: GuestAgent | None
     server: dict[str, Any] | None
     service_status: str
     deleted: bool
@@ -625,6 +639,26 @@ class BackupKey(BaseModel):
 
 class BackupKeys(BaseModel):
     backup_keys: list[BackupKey]
+
+
+class Finding(BaseModel):
+    """A difference between what the cloud has and what it should have."""
+
+    id: str
+    kind: str
+    resource: str = Field(description="What it is about, by type and name or id.")
+    message: str
+    instance_id: str | None
+    instance_name: str | None
+    tenant_id: str | None
+    repaired: bool
+    found: str
+    seen: str
+    gone: str | None = Field(description="Since when it is repaired or not seen any more.")
+
+
+class Findings(Page):
+    findings: list[Finding]
 
 
 class Authority(BaseModel):

@@ -36,16 +36,10 @@ def instance_summary(call: Call, instance: Instance, datastore: Datastore) -> di
     }
     if instance.autogrow_limit_gb is not None:
         view["volume"]["autogrow_limit"] = instance.autogrow_limit_gb
-    if instance.address is not None:
-        view["ip"] = [instance.address]
-        view["addresses"] = [
-            {
-                "address": instance.address,
-                "type": "private",
-                "network": instance.platform.get("name", "local"),
-                "port": datastore.port,
-            }
-        ]
+    addresses = instance.shown_addresses
+    if addresses:
+        view["ip"] = [one["address"] for one in addresses]
+        view["addresses"] = [{**one, "port": datastore.port} for one in addresses]
     if call.caller.is_admin:
         view["tenant_id"] = instance.project_id
     return view

@@ -38,7 +38,7 @@ from argosy.engines.mariadb.management import (
 )
 from argosy.engines.mariadb.root import MariaDbRoot
 from argosy.engines.mariadb.users import MariaDbUsers
-from argosy.engines.process import ServerProcess
+from argosy.engines.process import ServerProcess, until_next_look_s
 
 # InnoDB grows its files by an extent, which is a megabyte; with less nothing is written any more.
 _LEAST_FREE_BYTES = 2**20
@@ -153,13 +153,14 @@ class MariaDbEngine(
         self._wait_until_it_answers()
 
     def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + self.start_timeout_s
+        began = time.monotonic()
+        deadline = began + self.start_timeout_s
         while True:
             try:
                 with self.management.session() as session:
                     session.run("SELECT 1")
             except EngineNotReady as error:
-                ended = self.server.wait(0.003)
+                ended = self.server.wait(until_next_look_s(began))
                 if ended:
                     raise EngineError(f"MariaDB ended while starting:\n{self.server.log_tail()}") from error
                 if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 
 from argosy.domain.errors import Unsupported
 from argosy.engines import choices, gate
-from argosy.engines.base import Guarded
+from argosy.engines.base import Guarded, ShowsCertificate
 from argosy.engines.host import Host
 from argosy.engines.mariadb import configuration, sessions
 from argosy.engines.mariadb.parameters import MariaDbParameters
@@ -23,7 +23,7 @@ from argosy.engines.mariadb.parameters import MariaDbParameters
 _SOCKET = "localhost"  # where sessions of the Unix socket come from
 
 
-class MariaDbGuard(MariaDbParameters, Guarded):
+class MariaDbGuard(MariaDbParameters, Guarded, ShowsCertificate):
     host: Host
 
     def check_guard(self, allowed_cidrs: Sequence[str], *, require_tls: bool) -> None:
@@ -52,6 +52,10 @@ class MariaDbGuard(MariaDbParameters, Guarded):
                     user.address != _SOCKET and (everyone or not gate.is_let_in(user.address, networks))
                 ),
             )
+
+    def show_certificate(self) -> None:
+        with self.management.session() as session:
+            session.run("FLUSH LOCAL SSL")
 
     def guarded(self) -> tuple[str, str]:
         chosen = choices.read(self.host)

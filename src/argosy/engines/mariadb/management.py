@@ -103,6 +103,7 @@ class Session:
             password=password,
             charset="utf8mb4",
             autocommit=None,
+            ssl_disabled=True,  # over a socket of its own; else each session loads all CAs that the machine has
             read_timeout=timeout_s,
             write_timeout=timeout_s,
             defer_connect=True,

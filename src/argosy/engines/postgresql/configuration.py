@@ -100,6 +100,10 @@ def owned(host: Host, programs: Programs) -> dict[str, str]:
     return settings
 
 
+# The one setting that follows from the volume's size, and takes effect as the server runs.
+OF_THE_VOLUME = "max_slot_wal_keep_size"
+
+
 def for_size(memory_mb: int, vcpus: int) -> dict[str, str]:
     """Settings that follow from the flavor."""
     return {
@@ -122,7 +126,7 @@ def defaults(host: Host) -> dict[str, str]:
         "max_replication_slots": "10",
         "max_wal_size": "1GB",
         "min_wal_size": "80MB",
-        "max_slot_wal_keep_size": f"{_log_kept_mb(host)}MB",
+        OF_THE_VOLUME: f"{_log_kept_mb(host)}MB",
         "wal_compression": "on",
         "autovacuum_max_workers": "2",
         "jit": "off",  # the bundles carry no LLVM

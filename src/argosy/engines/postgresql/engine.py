@@ -30,11 +30,10 @@ from argosy.engines.postgresql.session import Sessions
 from argosy.engines.postgresql.upgrade import PostgresUpgrades
 from argosy.engines.postgresql.users import PostgresUsers
 from argosy.engines.postgresql.watch import Unanswered, Watch
-from argosy.engines.process import ServerProcess
+from argosy.engines.process import ServerProcess, until_next_look_s
 
 _START_S = 600.0  # replaying the log after a crash may take minutes
 _STOP_S = 120.0
-_POLL_S = 0.002
 
 
 class _Died(Exception):
@@ -126,6 +125,8 @@ class PostgresEngine(
                     session.execute("SELECT pg_reload_conf()")
         elif not reserve.is_given_away(self.host):
             reserve.keep(self.host)
+        if configuration.OF_THE_VOLUME in self.pending_resize():
+            self.apply_settings()
 
     def server_version(self) -> str:
         with self.sessions.open() as session:
@@ -178,7 +179,8 @@ class PostgresEngine(
 
     def _wait_until_ready(self) -> None:
         """Raises _Died, _LockedOut, or EngineError when it is not up in time (it is left to go on)."""
-        deadline = time.monotonic() + _START_S
+        began = time.monotonic()
+        deadline = began + _START_S
         words = ""
         while time.monotonic() < deadline:
             if self.server.pid is None:
@@ -194,7 +196,7 @@ class PostgresEngine(
                 if reason.locked_out:
                     raise _LockedOut from reason
                 words = reason.words
-            time.sleep(_POLL_S)
+            time.sleep(until_next_look_s(began))
         raise EngineError(f"The server is not ready after {_START_S:.0f} s; it said: {words}")
 
     def _says_ready(self) -> bool:

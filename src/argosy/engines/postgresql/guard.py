@@ -10,7 +10,7 @@ from pathlib import Path
 
 from argosy.domain.errors import EngineError, Unsupported
 from argosy.engines import choices, gate
-from argosy.engines.base import Guarded
+from argosy.engines.base import Guarded, ShowsCertificate
 from argosy.engines.host import Host
 from argosy.engines.postgresql import configuration
 from argosy.engines.postgresql.parameters import PostgresParameters
@@ -23,7 +23,7 @@ _WELCOME = (
 )
 
 
-class PostgresGuard(PostgresParameters, Guarded):
+class PostgresGuard(PostgresParameters, Guarded, ShowsCertificate):
     """The server asks its rules at every login; those who are in already are shown out."""
 
     host: Host
@@ -49,6 +49,10 @@ class PostgresGuard(PostgresParameters, Guarded):
             session.execute("SELECT pg_reload_conf()")
             self._wait_until_reloaded(before)
             self._show_out(session, server)
+
+    def show_certificate(self) -> None:
+        with self.sessions.open() as session:
+            session.execute("SELECT pg_reload_conf()")
 
     def guarded(self) -> tuple[str, str]:
         chosen = choices.read(self.host)

@@ -17,7 +17,7 @@ from argosy.engines.base import ChecksSize, Engine, Health, RootAccess, RotatesP
 from argosy.engines.host import Host
 from argosy.engines.layers import Layers
 from argosy.engines.logs import LayeredLogs
-from argosy.engines.process import ServerProcess
+from argosy.engines.process import ServerProcess, until_next_look_s
 from argosy.engines.valkey import configuration
 from argosy.engines.valkey.accounts import ADMIN, RESERVED, ROOT, Accounts
 from argosy.engines.valkey.backups import ACL_FILE, DIRECTORY, MANIFEST, SOCKET, ValkeyBackups, lay_manifest
@@ -111,7 +111,8 @@ class ValkeyEngine(
         self.server.start([find_program(self.host.bundle), file])
 
     def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + _SILENCE_S
+        began = time.monotonic()
+        deadline = began + _SILENCE_S
         while (health := self.health()) not in {Health.UP, Health.BLOCKED}:
             if self.server.pid is None:
                 raise EngineError(f"The database server ended while starting:\n{self.server.log_tail()}")
@@ -122,7 +123,7 @@ class ValkeyEngine(
                 raise EngineError(
                     f"The database server did not answer for {_SILENCE_S} s:\n{self.server.log_tail()}"
                 )
-            time.sleep(0.002)
+            time.sleep(until_next_look_s(began))
 
     def stop(self) -> None:
         """Whatever was acknowledged is in the append-only file, which the server syncs before it ends.

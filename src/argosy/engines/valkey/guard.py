@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from argosy.domain.errors import EngineError, Unsupported
 from argosy.engines import choices, gate
-from argosy.engines.base import Guarded
+from argosy.engines.base import Guarded, ShowsCertificate
 from argosy.engines.host import Host
 from argosy.engines.valkey.configuration import can_tls, find_program
 from argosy.engines.valkey.parameters import ValkeyParameters
@@ -20,7 +20,7 @@ _PAUSE_S = 0.1
 _TRIES = 10
 
 
-class ValkeyGuard(ValkeyParameters, Guarded):
+class ValkeyGuard(ValkeyParameters, Guarded, ShowsCertificate):
     """One port speaks either TLS or nothing else: where the build has TLS, nobody is let in without it."""
 
     host: Host
@@ -38,6 +38,11 @@ class ValkeyGuard(ValkeyParameters, Guarded):
         networks = gate.networks_of(choices.read(self.host).allowed_cidrs)
         gate.hear_only(server, networks)
         gate.cut_off(server, self.host.address, self.host.port, networks)
+
+    def show_certificate(self) -> None:
+        if self.host.tls is not None and self.serves_tls:
+            # The server reads files anew that it is told of again.
+            self.client.call("CONFIG", "SET", "tls-cert-file", str(self.host.tls.certificate))
 
     def guarded(self) -> tuple[str, str]:
         chosen = choices.read(self.host)

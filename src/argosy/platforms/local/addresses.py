@@ -16,7 +16,7 @@ from argosy.platforms.local.home import Home, Place, make_directory, write_file
 _FIRST = 10  # below it is room for an operator's own use
 
 
-class Addresses:
+class AddressPool:
     """Gives each instance of a home one address of the network."""
 
     def __init__(self, home: Home, network: IPv4Network, ports: Iterable[int] = ()) -> None:

@@ -108,6 +108,12 @@ def choose_mirror(would_fetch: str, origins: str) -> Mirror:
     return Mirror(main[0], security[0] if security else f"{main[0]}-security")
 
 
+def checksum(file: Path) -> str:
+    """SHA-256, hex."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def mirror_at(address: str) -> Mirror:
     """A mirror named by the operator; its security archive stands beside it, as everywhere."""
     address = address.rstrip("/")
@@ -128,11 +134,16 @@ def keyring() -> Path:
 class Suite:
     """One suite of Debian, seen through a private apt in `home`. Used by one process at a time: see `taken`."""
 
-    def __init__(self, home: Path, name: str, mirror: Mirror, keys: Path) -> None:
+    def __init__(
+        self, home: Path, name: str, mirror: Mirror, keys: Path, *, updates: bool = False, old: bool = False
+    ) -> None:
+        """`updates` adds what waits for the next point release; `old` takes lists past the day they are good for."""
         self.name = name
         self._home = home
         self._mirror = mirror
         self._keys = keys
+        self._updates = updates
+        self._old = old
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -157,18 +168,25 @@ class Suite:
 
     def closure(self, source: DebianSource) -> list[Package]:
         """The packages named and everything they need on an empty host, less what nobody needs at run time."""
-        wanted = []
-        for line in self._apt(["-qq", "--print-uris", "install", *source.packages]).splitlines():
-            fields = re.fullmatch(r"'\S+' ([^_\s]+)_([^_\s]+)_\S+ (\d+) SHA256:(\w+)", line.strip())
-            if fields is None:
-                continue
-            name, version, size, sha256 = fields.groups()
-            if name in source.skip or any(fnmatchcase(name, pattern) for pattern in _NEVER_NEEDED):
-                continue
-            wanted.append(Package(name, unquote(version), int(size), sha256))
+        wanted = [
+            package
+            for package in self.needed(source.packages)
+            if package.name not in source.skip
+            and not any(fnmatchcase(package.name, pattern) for pattern in _NEVER_NEEDED)
+        ]
         if not wanted:
             raise ImageUnavailable(f"apt named no package to fetch for {', '.join(source.packages)}.")
         return wanted
+
+    def needed(self, names: Sequence[str]) -> list[Package]:
+        """The packages named, by apt's patterns too, and everything they need on an empty host."""
+        found = []
+        for line in self._apt(["-qq", "--print-uris", "install", *names]).splitlines():
+            fields = re.fullmatch(r"'\S+' ([^_\s]+)_([^_\s]+)_\S+ (\d+) SHA256:(\w+)", line.strip())
+            if fields is not None:
+                name, version, size, sha256 = fields.groups()
+                found.append(Package(name, unquote(version), int(size), sha256))
+        return found
 
     def download(self, packages: Sequence[Package], into: Path) -> list[Path]:
         """Fetch the packages and hold each against the checksum of the signed list."""
@@ -180,11 +198,10 @@ class Suite:
         files = sorted(into.glob("*.deb"))
         expected = {package.sha256 for package in packages}
         for file in files:
-            with file.open("rb") as content:
-                if hashlib.file_digest(content, "sha256").hexdigest() not in expected:
-                    raise ImageUnavailable(
-                        f"{file.name} is not what the suite's list says: its checksum differs."
-                    )
+            if checksum(file) not in expected:
+                raise ImageUnavailable(
+                    f"{file.name} is not what the suite's list says: its checksum differs."
+                )
         if len(files) != len(packages):
             raise ImageUnavailable(f"apt fetched {len(files)} of {len(packages)} packages.")
         return files
@@ -198,6 +215,8 @@ class Suite:
         sources = f"deb {options} {self._mirror.main} {self.name} main\n"
         if self.name not in _WITHOUT_SECURITY:
             sources += f"deb {options} {self._mirror.security} {self.name}-security main\n"
+        if self._updates:
+            sources += f"deb {options} {self._mirror.main} {self.name}-updates main\n"
         conf = f"""
 Dir::State "{self._home}/state";
 Dir::State::status "{self._home}/status";
@@ -220,6 +239,8 @@ Acquire::Retries "2";
 Acquire::http::Timeout "30";
 Acquire::https::Timeout "30";
 """
+        if self._old:
+            conf += 'Acquire::Check-Valid-Until "false";\n'
         changed = [
             _write_changed(self._home / "sources.list", sources),
             _write_changed(self._home / "apt.conf", conf),

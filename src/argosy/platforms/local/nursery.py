@@ -7,6 +7,7 @@ changed. It only ever makes things quick: whoever gets no agent here starts one 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import argosy
 from argosy import marks
 from argosy.platforms.local.children import Children
 from argosy.platforms.local.home import Home
@@ -38,7 +40,9 @@ class Nursery:
         self._home = home
         self._children = children
         self._command = command
-        self._path = home.run / "nursery.sock"
+        # By where our code is: that of another release, which may be beside ours, has another, and its agents too.
+        code = hashlib.blake2s(os.fsencode(Path(argosy.__file__).parent)).hexdigest()[:8]
+        self._path = home.run / f"nursery-{code}.sock"
 
     def warm_up(self) -> None:
         """Have one of today's code running soon, so that the next agent need not wait for it."""
@@ -114,6 +118,9 @@ class Nursery:
             # Under its own name it listens from the start, to its owner alone.
             new = self._path.with_name(".nursery.new")
             new.unlink(missing_ok=True)
+            for other in self._home.run.glob("nursery*.sock"):
+                if other != self._path:
+                    other.unlink(missing_ok=True)  # which ends it
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
                 listener.bind(str(new))
                 new.chmod(0o600)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
 
+from argosy.domain.drift import Finding
 from argosy.domain.instance import Flavor
-from argosy.platforms.base import Images, Servers, Volumes
+from argosy.platforms.base import Expectation, Images, Servers, Volumes
 from argosy.platforms.local.accounts import check_mapped
-from argosy.platforms.local.addresses import Addresses
+from argosy.platforms.local.addresses import AddressPool
 from argosy.platforms.local.agents import Agents
 from argosy.platforms.local.cgroups import Groups
 from argosy.platforms.local.home import Home
@@ -28,6 +29,7 @@ class LocalPlatform:
 
     name = "local"
     reach = "this machine only: the local platform gives no public addresses, whatever is_public says"
+    machines = False
     images: Images
     servers: Servers
     volumes: Volumes
@@ -53,7 +55,7 @@ class LocalPlatform:
         """
         check_mapped()
         place = Home(home)
-        addresses = Addresses(place, network, ports)
+        addresses = AddressPool(place, network, ports)
         groups = Groups.find(place) if limits == "auto" else "limits are switched off by configuration"
         self._agents = Agents(place, str(python or sys.executable), agent_module, forked=fork_agents)
         self._flavors = list(flavors)
@@ -66,12 +68,17 @@ class LocalPlatform:
     def flavors(self) -> list[Flavor]:
         return list(self._flavors)
 
+    def survey(
+        self,
+        expected: Sequence[Expectation],  # noqa: ARG002 - `heal` boots what died here
+        may_repair: Callable[[Finding], bool],  # noqa: ARG002 - `heal` boots what died here
+    ) -> list[Finding]:
+        return []
+
     def warm_up(self) -> None:
-        """Begin what makes the next server start quickly; returns at once."""
         self._agents.warm_up()
 
     def wind_down(self) -> None:
-        """End what runs for no instance in particular; what is needed of it starts again by itself."""
         self._agents.end_nursery()
 
     def stop(self, instance_id: str) -> None:

@@ -20,9 +20,10 @@ from argosy import marks
 from argosy.domain.datastore import Version
 from argosy.domain.errors import ArgosyError, PlatformError
 from argosy.domain.guest import GuestConfig
-from argosy.platforms.base import Server, ServerRequest, Software
+from argosy.domain.instance import Flavor
+from argosy.platforms.base import Address, Addresses, Placement, Server, ServerRequest, Software
 from argosy.platforms.local.accounts import Account, account_of
-from argosy.platforms.local.addresses import Addresses, bound
+from argosy.platforms.local.addresses import AddressPool, bound
 from argosy.platforms.local.agents import Agents
 from argosy.platforms.local.cgroups import Groups
 from argosy.platforms.local.home import Home, Place, make_directory, write_file
@@ -38,7 +39,7 @@ class LocalServers:
     def __init__(
         self,
         home: Home,
-        addresses: Addresses,
+        addresses: AddressPool,
         volumes: LocalVolumes,
         images: LocalImages,
         groups: Groups | str,
@@ -52,10 +53,11 @@ class LocalServers:
         self._groups = groups
         self._agents = agents
 
-    def reserve(self, instance_id: str) -> str:
-        place = self._home.place(instance_id)
+    def reserve(self, placement: Placement) -> Addresses:
+        place = self._home.place(placement.instance_id)
         with place.held():
-            return self._addresses.reserve(place)
+            address = self._addresses.reserve(place)
+        return Addresses(agent=address, database=address, shown=(Address(address, "local"),))
 
     def create(self, request: ServerRequest) -> Server:
         place = self._home.place(request.instance_id)
@@ -84,12 +86,37 @@ class LocalServers:
             self._start(place, lock, keep_limits=True)
         return Server(request.instance_id, address, running=True)
 
+    def settled(self, instance_id: str) -> bool:  # noqa: ARG002 - all is done when a call returns
+        return True
+
+    def reboot(self, instance_id: str) -> None:
+        raise _no_machine(instance_id)
+
+    def rebuild(self, request: ServerRequest) -> None:
+        self.replace(request)
+
+    def resize(self, instance_id: str, flavor: Flavor) -> None:  # noqa: ARG002 - see `limit`
+        raise _no_machine(instance_id)
+
+    def confirm(self, instance_id: str) -> None:
+        raise _no_machine(instance_id)
+
+    def revert(self, instance_id: str) -> None:
+        raise _no_machine(instance_id)
+
+    def allow(self, placement: Placement) -> Addresses:
+        """Who may come is the engine's own affair here."""
+        return self.reserve(placement)
+
     def limit(self, instance_id: str) -> None:
         place = self._home.place(instance_id)
         with place.held():
             if isinstance(self._groups, Groups) and place.guest.exists():
                 config = GuestConfig.read(place.guest)
                 self._groups.make(instance_id, memory_mb=config.memory_mb, vcpus=config.vcpus)
+
+    def holds(self, instance_id: str, version: Version) -> bool:  # noqa: ARG002 - all see the same files here
+        return True
 
     def offer(self, instance_id: str, version: Version) -> Software:  # noqa: ARG002 - all see the same files here
         return Software(
@@ -193,6 +220,8 @@ class LocalServers:
         with contextlib.suppress(FileExistsError):
             place.run.symlink_to(place.sockets)
         keys = request.credentials
+        if keys is None:
+            raise PlatformError(f"Instance {request.instance_id} was given no identity.")
         rpc = self._write_pem(place.rpc, "guest", keys.rpc_ca, keys.rpc_certificate, keys.rpc_key, own)
         server = self._write_pem(tls, "server", keys.tls_ca, keys.tls_certificate, keys.tls_key, account)
         GuestConfig(
@@ -297,6 +326,12 @@ class LocalServers:
     def _remove_groups(self, instance_id: str) -> None:
         if isinstance(self._groups, Groups):
             self._groups.remove(instance_id)
+
+
+def _no_machine(instance_id: str) -> PlatformError:
+    return PlatformError(
+        f"Instance {instance_id} is a process of this machine, which is resized and booted by itself."
+    )
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -31,7 +31,7 @@ from typing import Literal
 
 from argosy.domain.errors import OutOfSpace, PlatformError
 from argosy.platforms.local.accounts import Account, account_of
-from argosy.platforms.local.addresses import Addresses
+from argosy.platforms.local.addresses import AddressPool
 from argosy.platforms.local.home import Home, Place, make_directory
 
 Kind = Literal["real", "directory", "auto"]
@@ -66,7 +66,7 @@ _log = logging.getLogger(__name__)
 class LocalVolumes:
     """Volumes of one home. Methods may be called from any thread."""
 
-    def __init__(self, home: Home, addresses: Addresses, kind: Kind = "auto") -> None:
+    def __init__(self, home: Home, addresses: AddressPool, kind: Kind = "auto") -> None:
         self._home = home
         self._addresses = addresses
         self._kind = kind
@@ -122,6 +122,9 @@ class LocalVolumes:
             if not place.size.exists():
                 _grow_device(place.image)
                 _grow_file_system(place.volume, place.image)
+
+    def serial(self, instance_id: str) -> str:  # noqa: ARG002 - it is mounted from outside
+        return ""
 
     def attach_held(self, place: Place) -> bool:
         """Attach, for a caller that holds the place and its instance's address; False when there is no volume."""

@@ -18,6 +18,7 @@ from argosy.rpc.messages import Archive
 from argosy.rpc.urls import VALID_S
 from argosy.storage import keys, labels
 from argosy.storage.labels import Label
+from argosy.taskmanager import log_keeping
 from argosy.taskmanager.parts import parts
 
 log = structlog.get_logger()
@@ -94,6 +95,7 @@ def remove(backup_id: str) -> None:
         tx.events.add(
             backup.project_id, backup.instance_id, "backup.deleted", f"Backup {backup.name}", "taskmanager"
         )
+    log_keeping.take_away_of(own.store, own.backups, backup.instance_id)
 
 
 @DBOS.step(name="backups.let_read")
@@ -204,6 +206,12 @@ def _service_of(tx: Transaction, instance: Instance) -> dict[str, Any]:
         "configuration_values": values,
         "access": instance.access,
         "require_tls": instance.require_tls,
+        # An address is its own; what is made of the backup gets another.
+        "placement": {
+            name: value
+            for name, value in instance.placement.items()
+            if name in {"network", "availability_zone"}
+        },
         "tags": dict(instance.tags),
         "root_enabled": instance.root_enabled,
     }

@@ -19,10 +19,10 @@ from argosy.domain.operations import (
     CreateInstance,
     DeleteInstance,
     InstanceRequest,
-    RebuildInstance,
     RehearseUpgrade,
     Request,
     ResizeFlavor,
+    ResizeVolume,
     RestoreInstance,
     RotatePassword,
     StartInstance,
@@ -31,7 +31,7 @@ from argosy.domain.operations import (
     UpgradeInstance,
 )
 from argosy.platforms.base import Software
-from argosy.rpc import messages
+from argosy.rpc import agent_code, messages
 from argosy.rpc.messages import (
     ApplyParameters,
     CheckSize,
@@ -59,6 +59,7 @@ BACKUP_TRIES = 86_400  # two days
 # A booting guest answers within a second, so it is asked often at first; one that has died is booted again.
 EAGER_TRIES, EAGER_S = 40, 0.05
 PATIENT_TRIES, PATIENT_S = 120, 1.0
+MACHINE_TRIES = 600  # a machine has an operating system to boot
 BOOT_AGAIN_EVERY = 10
 
 _Step = Callable[[Any, str], JobState]
@@ -77,8 +78,9 @@ def apply_parameters(asked: ApplyConfiguration, address: str, wanted: Wanted, tu
     _finish(lambda asked, address: _apply_parameters(asked, address, wanted, turn), asked, address)
 
 
-def restart(asked: InstanceRequest, address: str) -> None:
-    _finish(_restart, asked, address)
+def restart(asked: InstanceRequest, address: str, attempt: str = "") -> None:
+    """`attempt` tells this job from others of the operation that the same life of the agent may know."""
+    _finish(partial(_restart, attempt), asked, address)
 
 
 def stop(asked: StopInstance, address: str) -> None:
@@ -129,8 +131,24 @@ def take_size(asked: ResizeFlavor, address: str, attempt: str, *, restart: bool 
     return _finish(partial(_take_size, attempt, restart), asked, address)
 
 
-def stop_cleanly(asked: DeleteInstance | RebuildInstance, address: str) -> None:
-    """Ask for a clean stop; a guest that is not there any more, or cannot, does not hold its deletion up."""
+def renew(asked: InstanceRequest, address: str, attempt: str, *, code: bool = False) -> None:
+    """Have a machine's agent live anew as what it is told by now, and with `code` by this release's.
+
+    `attempt` tells one such job of an operation from the others.
+    """
+    _finish(partial(_renew, attempt, code), asked, address)
+
+
+def grow_volume(asked: ResizeVolume, address: str) -> None:
+    """Have a machine make use of a volume that has become larger."""
+    _finish(_grow_volume, asked, address)
+
+
+def stop_cleanly(asked: InstanceRequest, address: str) -> None:
+    """Ask for a clean stop; a guest that is not there any more, or cannot, does not hold its deletion up.
+
+    One that is not to stay stopped runs again in its agent's next life.
+    """
     for _ in range(15):
         if _stop(asked, address).phase is not Phase.RUNNING:
             return
@@ -198,8 +216,9 @@ def _finish(step: _Step, asked: InstanceRequest, address: str, tries: int = JOB_
             silent = 0
             continue
         silent += 1
-        if silent > EAGER_TRIES + PATIENT_TRIES:
-            raise GuestUnreachable(f"{state.doing} Its log is agent.log in the instance's directory.")
+        if silent > EAGER_TRIES + (MACHINE_TRIES if servers.machines() else PATIENT_TRIES):
+            log = "its server's console" if servers.machines() else "agent.log in the instance's directory"
+            raise GuestUnreachable(f"{state.doing} Its log is {log}.")
         if silent >= EAGER_TRIES and (silent - EAGER_TRIES) % BOOT_AGAIN_EVERY == 0:
             servers.boot_again(asked.instance_id)
         DBOS.sleep(EAGER_S if silent <= EAGER_TRIES else PATIENT_S)
@@ -269,8 +288,9 @@ def note_guard(instance_id: str, address: str) -> None:
 
 
 @DBOS.step(name="guest.restart")
-def _restart(asked: InstanceRequest, address: str) -> JobState:
-    return _run(asked, address, Restart(job_id=asked.operation_id, wait_s=WAIT_S))
+def _restart(attempt: str, asked: InstanceRequest, address: str) -> JobState:
+    job_id = f"{asked.operation_id}-{attempt}" if attempt else asked.operation_id
+    return _run(asked, address, Restart(job_id=job_id, wait_s=WAIT_S))
 
 
 @DBOS.step(name="guest.upgrade")
@@ -307,10 +327,23 @@ def _take_size(attempt: str, restart: bool, asked: ResizeFlavor, address: str) -
     return _run(asked, address, Resize(job_id=job_id, wait_s=WAIT_S, restart=restart))
 
 
+@DBOS.step(name="guest.renew")
+def _renew(attempt: str, code: bool, asked: InstanceRequest, address: str) -> JobState:
+    agent = agent_code.digest() if code else None
+    return _run(
+        asked, address, messages.Renew(job_id=f"{asked.operation_id}-{attempt}", wait_s=WAIT_S, agent=agent)
+    )
+
+
+@DBOS.step(name="guest.grow_volume")
+def _grow_volume(asked: ResizeVolume, address: str) -> JobState:
+    job = messages.GrowVolume(job_id=asked.operation_id, wait_s=WAIT_S, size_gb=asked.size_gb)
+    return _run(asked, address, job)
+
+
 @DBOS.step(name="guest.stop")
-def _stop(asked: DeleteInstance | RebuildInstance | StopInstance, address: str) -> JobState:
-    # One that is rebuilt is to run again, whatever becomes of the rebuilding.
-    pause = isinstance(asked, RebuildInstance)
+def _stop(asked: InstanceRequest, address: str) -> JobState:
+    pause = not isinstance(asked, DeleteInstance | StopInstance)
     return _run(asked, address, Stop(job_id=asked.operation_id, wait_s=WAIT_S, pause=pause))
 
 

@@ -9,6 +9,7 @@ from argosy.metadata.tables import UtcDateTime
 
 revision = "0001"
 down_revision = None
+oldest = "0001"
 branch_labels = None
 depends_on = None
 

@@ -9,6 +9,7 @@ from argosy.metadata.tables import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"
+oldest = "0002"
 branch_labels = None
 depends_on = None
 

@@ -9,6 +9,7 @@ from argosy.metadata.tables import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"
+oldest = "0003"
 branch_labels = None
 depends_on = None
 
