@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import LiteralString
@@ -142,6 +143,31 @@ def test_when_one_value_is_refused_none_is_taken(guest: Guest, parameters: Confi
     assert guest.engine.health() is Health.UP
     assert restart(guest) is None
     assert parameters.effective_parameters() == before
+
+
+def test_what_is_still_being_tried_waits_for_no_restart(
+    guest: Guest, parameters: Configurable, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a heartbeat in the middle of a change that is refused would have everybody restart the server."""
+    engine = guest.engine
+    assert isinstance(engine, layers.Layered)
+    change, told = engine.change, []
+
+    def tell_and_change(wanted: Mapping[str, str | None]) -> set[str]:
+        told.append(reporter.submit(engine.pending_restart).result())
+        return change(wanted)
+
+    monkeypatch.setattr(engine, "change", tell_and_change)
+    monkeypatch.setattr(layers, "_SETTLES_S", 0.01)
+    name, value, _ = case.at_start
+    with ThreadPoolExecutor(1) as reporter:
+        with pytest.raises(Invalid):
+            parameters.apply_parameters(dict([case.at_once[:2], case.refused]))
+        parameters.apply_parameters({name: value})
+        assert parameters.pending_restart() == [name]
+        with pytest.raises(Invalid):
+            parameters.apply_parameters(dict([(name, value), case.refused]))
+    assert told == [[], [], [name]]
 
 
 def test_what_is_taken_out_of_the_group_is_as_it_was(

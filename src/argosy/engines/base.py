@@ -164,7 +164,7 @@ class Configurable(Protocol):
         """What Argosy sets for an instance of this size, without logs and configuration group."""
 
     def pending_restart(self) -> list[str]:
-        """Names whose new value waits for the server's next start."""
+        """Names whose new value waits for the server's next start; never those of a change that is still being tried."""
 
     def pending_resize(self) -> list[str]:
         """Of those the names whose value follows from the server's size."""

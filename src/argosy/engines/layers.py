@@ -14,7 +14,7 @@ import json
 import re
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from argosy.engines.host import Host
 from argosy.engines.process import ServerProcess
 
 _IN_DOUBT = "\0in doubt"
+_SETTLES_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Layered(Configurable):
     host: Host
     server: ServerProcess
     _applying: threading.RLock
+    _told: Sequence[str] = ()
 
     @abstractmethod
     def layers(self) -> Layers:
@@ -135,13 +137,17 @@ class Layered(Configurable):
         return {**layers.settable, **layers.owned}
 
     def pending_restart(self) -> list[str]:
-        if self.server.pid is None:
-            return []
-        return sorted(_differences(self._running().settings, self.layers().settable))
+        # In the middle of a change nobody knows yet; a change that takes long leaves what was told before it.
+        if self._applying.acquire(timeout=_SETTLES_S):
+            try:
+                self._told = self._waiting()
+            finally:
+                self._applying.release()
+        return list(self._told)
 
     def pending_resize(self) -> list[str]:
         layers = self.layers()
-        return [name for name in self.pending_restart() if layers.source(name) not in {"group", "log"}]
+        return [name for name in self._waiting() if layers.source(name) not in {"group", "log"}]
 
     def fall_back(self) -> bool:
         with self._applying:
@@ -181,6 +187,11 @@ class Layered(Configurable):
             asked = choices.read(self.host).parameters
             if running.worked != asked and running.settings == self.layers().settable:
                 self._remember(replace(running, worked=asked))
+
+    def _waiting(self) -> list[str]:
+        if self.server.pid is None:
+            return []
+        return sorted(_differences(self._running().settings, self.layers().settable))
 
     def _running(self) -> _Running:
         try:
