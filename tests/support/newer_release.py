@@ -27,7 +27,8 @@ def upgrade() -> None:
 def newer_release(place: Path, *, takes_away: bool) -> dict[str, str]:
     """What makes processes run it: an environment. It only adds to the tables, or takes from them what this one needs."""
     package = place / "argosy"
-    shutil.copytree(ROOT / "src" / "argosy", package)
+    # Whoever else runs this tree may be compiling it, and takes the files away that were half written.
+    shutil.copytree(ROOT / "src" / "argosy", package, ignore=shutil.ignore_patterns("__pycache__"))
     entry = package / "metadata" / "migrations" / "__init__.py"
     entry.write_text(entry.read_text().replace(f'HEAD = "{migrations.HEAD}"', f'HEAD = "{REVISION}"'))
     (entry.parent / "versions" / f"{REVISION}_made_up.py").write_text(

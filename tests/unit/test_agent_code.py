@@ -36,6 +36,15 @@ def test_what_is_packed_is_what_an_agent_needs_and_nothing_of_the_control_plane(
     assert agent_code.digest_of(tmp_path / "argosy") == agent_code.digest()
 
 
+def test_what_python_makes_of_the_code_meanwhile_is_none_of_it(tmp_path: Path) -> None:
+    """importlib writes to a name that ends in a number, which is another one or gone a moment later."""
+    (tmp_path / "agent/__pycache__").mkdir(parents=True)
+    (tmp_path / "agent/rpc.py").write_text("x = 1\n")
+    digest = agent_code.digest_of(tmp_path)
+    (tmp_path / "agent/__pycache__/rpc.cpython-311.pyc.140234567").write_bytes(b"half")
+    assert agent_code.digest_of(tmp_path) == digest
+
+
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "argosy/../../outside"])
 def test_code_that_would_be_written_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     layout = Layout(tmp_path / "root")

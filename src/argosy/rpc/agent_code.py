@@ -52,5 +52,7 @@ def _files(package: Path) -> Iterator[tuple[str, bytes]]:
     for part in _PARTS:
         place = package / part
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file() and path.suffix != ".pyc":
-                yield str(path.relative_to(package)), path.read_bytes()
+            name = path.relative_to(package)
+            # What other processes compile comes and goes meanwhile, at first under names of its own.
+            if "__pycache__" not in name.parts and path.suffix != ".pyc" and path.is_file():
+                yield str(name), path.read_bytes()
