@@ -37,7 +37,7 @@ def test_what_is_packed_is_what_an_agent_needs_and_nothing_of_the_control_plane(
 
 
 def test_what_python_makes_of_the_code_meanwhile_is_none_of_it(tmp_path: Path) -> None:
-    """importlib writes to a name that ends in a number, which is another one or gone a moment later."""
+    """What importlib writes has a name that ends in a number, which is another one or gone a moment later."""
     (tmp_path / "agent/__pycache__").mkdir(parents=True)
     (tmp_path / "agent/rpc.py").write_text("x = 1\n")
     digest = agent_code.digest_of(tmp_path)
