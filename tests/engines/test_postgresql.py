@@ -15,10 +15,10 @@ import pytest
 
 from argosy.catalog import datastores
 from argosy.domain.databases import Database, NewUser, UserId
-from argosy.domain.errors import DatabaseNotFound, EngineError, Invalid
+from argosy.domain.errors import DatabaseNotFound, EngineError, EngineNotReady, Invalid
 from argosy.engines.base import Health
 from argosy.engines.host import Account
-from argosy.engines.postgresql import template
+from argosy.engines.postgresql import parameters, template
 from argosy.engines.postgresql.configuration import RESERVED_CONNECTIONS
 from argosy.engines.postgresql.engine import PostgresEngine
 from argosy.engines.postgresql.system_identifier import crc32c
@@ -199,6 +199,28 @@ def test_what_follows_from_the_volumes_size_follows_it_as_the_server_runs(
     assert engine.pending_restart() == []
     with engine.sessions.open() as session:
         assert session.execute("SHOW max_slot_wal_keep_size").fetchone() == ("1234MB",)
+
+
+def test_rules_that_the_server_has_not_read_yet_are_not_taken_for_those_in_force(
+    here: Guest, engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = psycopg.Connection.execute
+
+    def late(connection: Any, query: Any, *rest: Any, **options: Any) -> Any:
+        """The server is told, and is slow to hear it."""
+        said = "SELECT 1" if query == "SELECT pg_reload_conf()" else query
+        return execute(connection, said, *rest, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", late)
+    monkeypatch.setattr(parameters, "_RELOAD_S", 0.2)
+    with pytest.raises(EngineNotReady, match="has not read its settings"):
+        engine.guard()
+    monkeypatch.undo()
+    engine.guard()
+    with (here.host.data / "postgresql.auto.conf").open("a") as altered:
+        altered.write("rubbish = (\n")
+    monkeypatch.setattr(parameters, "_RELOAD_S", 0.2)
+    engine.guard()  # which root cannot prevent
 
 
 def test_settings_it_cannot_start_with_are_set_aside(here: Guest, engine: PostgresEngine) -> None:

@@ -21,6 +21,10 @@ _WELCOME = (
     "SELECT pid, coalesce(host(client_addr), ''), coalesce(ssl, false)"
     " FROM pg_stat_activity LEFT JOIN pg_stat_ssl USING (pid) WHERE backend_type = 'client backend'"
 )
+# What root has written there past ALTER SYSTEM, and the server cannot make sense of: then it takes no settings at all.
+_UNREADABLE = (
+    "SELECT FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'"
+)
 
 
 class PostgresGuard(PostgresParameters, Guarded, ShowsCertificate):
@@ -45,9 +49,11 @@ class PostgresGuard(PostgresParameters, Guarded, ShowsCertificate):
                 raise EngineError(
                     f"The database server refused line {wrong[0]} of its access rules: {wrong[1]}."
                 )
-            before = session.execute("SELECT pg_conf_load_time()").fetchone()
-            session.execute("SELECT pg_reload_conf()")
-            self._wait_until_reloaded(before)
+            if session.execute(_UNREADABLE).fetchone() is None:
+                self._have_it_read_again(session)
+            else:
+                # It reads its rules all the same, and does not tell when.
+                session.execute("SELECT pg_reload_conf()")
             self._show_out(session, server)
 
     def show_certificate(self) -> None:

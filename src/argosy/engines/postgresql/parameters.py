@@ -14,7 +14,7 @@ from argosy.engines.ownership import reason_for
 from argosy.engines.postgresql import configuration
 from argosy.engines.postgresql.owned import DEVELOPERS, OWNED
 from argosy.engines.postgresql.programs import Programs
-from argosy.engines.postgresql.session import ALWAYS, Sessions, run
+from argosy.engines.postgresql.session import ALWAYS, Connection, Sessions, run
 
 _RELOAD_S = 30.0
 _TYPES: dict[str, Type] = {
@@ -139,17 +139,17 @@ class PostgresParameters(Layered):
             for name in altered:
                 run(session, "ALTER SYSTEM RESET {}", name)
             if altered or any(name.lower() not in has for name in wanted):
-                before = session.execute(_LOADED_AT).fetchone()
-                session.execute("SELECT pg_reload_conf()")
-                self._wait_until_reloaded(before)
+                self._have_it_read_again(session)
         return waiting
 
-    def _wait_until_reloaded(self, before: object) -> None:
-        """New sessions have the time at which their parent, the server, last read its files."""
+    def _have_it_read_again(self, session: Connection) -> None:
+        """The server's files. New sessions have the time at which their parent, the server, last read them."""
+        before = session.execute(_LOADED_AT).fetchone()
+        session.execute("SELECT pg_reload_conf()")
         deadline = time.monotonic() + _RELOAD_S
         while time.monotonic() < deadline:
-            with self.sessions.open() as session:
-                if session.execute(_LOADED_AT).fetchone() != before:
+            with self.sessions.open() as new:
+                if new.execute(_LOADED_AT).fetchone() != before:
                     return
             time.sleep(0.005)
         raise EngineNotReady(f"The database server has not read its settings again within {_RELOAD_S:.0f} s.")
