@@ -163,11 +163,16 @@ def _sockets(pid: int) -> Iterator[socket.socket]:
     """Copies of a process's TCP sockets."""
     for number in [number for number, link in _links(pid).items() if link.startswith("socket:")]:
         try:
-            copy = socket.socket(fileno=_copied(pid, number))
+            copied = _copied(pid, number)
         except OSError as error:
             if error.errno in {errno.EBADF, errno.ESRCH}:  # closed meanwhile
                 continue
             raise _out_of_reach(error) from error
+        try:
+            copy = socket.socket(fileno=copied)
+        except OSError:  # another file has the number meanwhile
+            os.close(copied)
+            continue
         if copy.family == socket.AF_INET and copy.type == socket.SOCK_STREAM:
             yield copy
         else:
