@@ -34,9 +34,10 @@ class _Session:
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS public.written (key text PRIMARY KEY, value text)"
             )
+            # Else the server's counts, by which a backup tells whether a table changed meanwhile, have it later.
             self._connection.execute(
                 "INSERT INTO public.written VALUES (%s, %s)"
-                " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                " ON CONFLICT (key) DO UPDATE SET value = excluded.value RETURNING pg_stat_force_next_flush()",
                 (key, value),
             )
 
