@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import threading
@@ -310,7 +309,8 @@ def test_the_agent_manages_a_server_whose_memory_is_full(guest: Guest, engine: V
 
 
 def test_reading_its_data_back_is_starting(guest: Guest, engine: ValkeyEngine) -> None:
-    guest.sync_every_write()
+    # With a pause after every fifty entries that it reads, so that it takes long enough to be seen.
+    engine.apply_parameters({"appendfsync": "always", "key-load-delay": "-50"})
     engine.create_users([NewUser(ANN, "secret")])
     with session(guest, "ann", "secret") as ann:
         ann.ask("EVAL", "for i = 1, 200000 do redis.call('SET', i, i) end", "0")
@@ -345,7 +345,7 @@ def test_a_script_without_end_is_blocked_and_ends_with_a_stop_that_loses_nothing
 
 
 def test_a_frozen_server_is_down(guest: Guest, engine: ValkeyEngine) -> None:
-    engine.server.send(signal.SIGSTOP)
+    guest.freeze_server()
     assert engine.health() is Health.DOWN
-    engine.server.send(signal.SIGCONT)
+    guest.thaw_server()
     assert eventually(lambda: engine.health() is Health.UP)
