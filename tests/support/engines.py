@@ -183,13 +183,19 @@ class Guest:
         pid = self.engine.server.pid
         assert pid is not None, "no server runs"
         os.kill(pid, signal.SIGKILL)
-        assert self.engine.server.wait(10), "the killed server is still there"
+        # It ends when what it has asked of the disk is done.
+        assert self.engine.server.wait(60), "the killed server is still there"
 
     def freeze_server(self) -> None:
         """Stop every process of the server from running, as a host out of breath would."""
-        self._send_all(signal.SIGSTOP)
+
+        def stands_still() -> bool:
+            # Again, for what the main process forked before it was reached itself.
+            self._send_all(signal.SIGSTOP)
+            return all(map(_is_stopped, self._processes()))
+
         # A thread that another processor is at goes on for a moment.
-        self.wait_until(lambda: all(map(_is_stopped, self._processes())), "all of it stands still")
+        self.wait_until(stands_still, "all of it stands still")
 
     def thaw_server(self) -> None:
         self._send_all(signal.SIGCONT)
