@@ -320,3 +320,17 @@ def test_a_client_that_hangs_up_leaves_the_server_well(api: Api) -> None:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(sent)
     assert api.demo.get("/instances").status_code == 200
+
+
+def test_a_connection_is_kept_for_longer_than_clients_keep_it(api: Api) -> None:
+    """After five seconds httpx lets go of an idle one: what is asked just then is lost if the server does so too."""
+    host, port = api.server.listen.split(":")
+    with socket.create_connection((host, int(port)), timeout=6) as connection:
+        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"\r\n\r\nOK"):
+            part = connection.recv(65536)
+            assert part, answer
+            answer += part
+        with pytest.raises(TimeoutError):
+            connection.recv(1)

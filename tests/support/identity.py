@@ -90,7 +90,10 @@ def running_server(
     async def present(scope: Scope, receive: Receive, send: Send) -> None:
         await served.app(scope, receive, send)
 
-    config = uvicorn.Config(present, host=host, port=0, log_level="warning", lifespan="off")
+    # It keeps an idle connection for longer than its clients do, as the API does.
+    config = uvicorn.Config(
+        present, host=host, port=0, log_level="warning", lifespan="off", timeout_keep_alive=75
+    )
     if certificate is not None:
         config.ssl_certfile, config.ssl_keyfile = certificate
     server = uvicorn.Server(config)

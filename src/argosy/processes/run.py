@@ -22,6 +22,10 @@ from argosy.settings import Settings, split
 
 log = structlog.get_logger()
 
+# Longer than clients keep an idle connection (httpx: 5 s, uvicorn's own too): who closes it first must be the one that
+# asks, or a question that is just on its way when it is closed is lost.
+_KEEP_S = 75
+
 
 def run(settings: Settings, parts: tuple[str, ...], *, migrates: bool) -> NoReturn:
     """Ends the process when it is told to. Raises home.Running when another process of this home has one of the parts.
@@ -119,6 +123,7 @@ class _ApiServer:
             # Who asks is who connects: believing X-Forwarded-For would let a guesser of passwords be many.
             proxy_headers=bool(settings.api.trusted_proxies),
             forwarded_allow_ips=[str(one) for one in settings.api.trusted_proxies],
+            timeout_keep_alive=_KEEP_S,
             timeout_graceful_shutdown=3,
         )
         self._server = uvicorn.Server(config)
