@@ -14,13 +14,14 @@ from tempfile import TemporaryDirectory
 import uvicorn
 from argon2 import PasswordHasher
 from fastapi import FastAPI
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from argosy.api.identity import identity_router
 from argosy.identity import Directory, Identity, ensure_bootstrap
 from argosy.identity.passwords import Passwords
 from argosy.metadata.accounts import Accounts
+from argosy.metadata.store import create_engine
 from argosy.metadata.tables import metadata
 
 _STARTS_WITHIN_S = 30

@@ -34,7 +34,7 @@ from argosy.identity import (
 from argosy.identity.cache import BriefCache
 from argosy.identity.lockout import TooManyFailures
 from argosy.identity.passwords import Passwords
-from argosy.metadata import identity_tables
+from argosy.metadata import identity_tables, store
 from argosy.metadata.accounts import Accounts
 from argosy.metadata.tables import metadata
 
@@ -106,7 +106,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 @contextmanager
 def on_a_file(folder: Path) -> Iterator[Engine]:
-    engine = create_engine(f"sqlite:///{folder}/metadata.sqlite")
+    # As processes open it: SQLite's own patience, of 5 s, may end while other threads' writes are synced.
+    engine = store.create_engine(f"sqlite:///{folder}/metadata.sqlite")
     yield engine
     engine.dispose()
 
