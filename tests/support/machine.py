@@ -274,6 +274,8 @@ class SimulatedMachine:
                     stderr=log,
                     cwd="/",
                 )
+            if self._ended.is_set():  # it was ended while it started
+                self._child.terminate()
             self.starts += 1
             self._child.wait()
             self._ended.wait(0.1)
