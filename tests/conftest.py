@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 if TYPE_CHECKING:
     from tests.support.machines import Cloud, Tenancy
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # The same examples in every run: what Hypothesis finds by chance must not fail somebody else's commit.
 settings.register_profile("argosy", derandomize=True, deadline=None)
 settings.load_profile("argosy")
+# It would take constants from our modules that happen to be loaded: by this worker, which had other files before.
+vars(providers)["is_local_module_file"] = lambda _path: False
 
 
 def pytest_collection_finish() -> None:
