@@ -9,16 +9,29 @@ python=$(command -v python3.11 || command -v python3 || true)
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   { echo "argosy needs Python 3.11 or newer; $("$python" --version) is too old" >&2; exit 1; }
 
+# A machine that is busy, or a mirror that is, may keep pip waiting for longer than it does by itself.
+export PIP_RETRIES=10 PIP_DEFAULT_TIMEOUT=60
+
+# refresh: bring Debian's lists of packages up to date, if we may; whoever else is at it has them locked for a while.
+refresh() {
+  [ "$(id -u)" = 0 ] || return 1
+  for _ in 1 2 3 4 5 6; do
+    apt-get -qq -o Acquire::Retries=3 update && return
+    sleep 10
+  done
+  return 1
+}
+
 # with_debian_pip: put pip into the environment from the package python3-pip-whl.
 with_debian_pip() {
   local work
   work=$(mktemp -d)
   trap 'rm -rf "$work"' RETURN
   chmod 755 "$work"
-  if ! apt-cache show python3-pip-whl >/dev/null 2>&1; then
-    [ "$(id -u)" = 0 ] && apt-get -qq update
-  fi
-  (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download python3-pip-whl && dpkg -x ./*.deb .) || return 1
+  fetch() { (cd "$work" && apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root download python3-pip-whl); }
+  # Lists may be missing, or so old that the version in them is not in the archive any more.
+  fetch 2>/dev/null || { refresh && fetch; } || return 1
+  (cd "$work" && dpkg -x ./*.deb .) || return 1
   "$venv/bin/python" "$(echo "$work"/usr/share/python-wheels/pip-*.whl)/pip" install --quiet pip
 }
 
