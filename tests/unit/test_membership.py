@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +13,7 @@ import pytest
 from argosy.metadata import migrations
 from argosy.metadata.store import Store
 from argosy.taskmanager.membership import SOLE, SWEEPS, Membership, place_of
+from tests.support.server import wait_until
 
 
 class Ended(BaseException):
@@ -50,6 +52,11 @@ def silence(store: Store, one: Membership) -> None:
         tx.connection.exec_driver_sql(
             "update task_managers set seen_at = '2026-01-01 00:00:00.000000' where id = ?", (one.id,)
         )
+
+
+def seen_at(store: Store, one: Membership) -> datetime:
+    with store.read() as tx:
+        return next(each.seen_at for each in tx.task_managers.all() if each.id == one.id)
 
 
 def test_what_a_silent_one_had_begun_is_taken_over_once(store: Store) -> None:
@@ -99,6 +106,28 @@ def test_the_next_of_the_same_home_takes_over_at_once(store: Store) -> None:
     taken: list[str] = []
     member(store, "a").take_over(taken.extend)
     assert taken == [killed.id]
+
+
+def test_one_that_takes_long_to_get_ready_lives_and_takes_nothing_over_yet(store: Store) -> None:
+    slow = Membership(store, "a", silent_after_s=1, end=end)
+    slow.join()
+    silence(store, slow)
+    member(store, "b").leave()
+    ended, too_early = threading.Event(), list[str]()
+    telling = threading.Thread(target=slow.run, args=(ended, too_early.extend))
+    telling.start()
+    try:
+        wait_until(
+            "it tells that it lives", lambda: seen_at(store, slow) > datetime.now(UTC) - timedelta(days=1)
+        )
+    finally:
+        ended.set()
+        telling.join()
+    taken: list[str] = []
+    member(store, "c").take_over(taken.extend)
+    assert slow.id not in taken
+    assert len(taken) == 1
+    assert too_early == []
 
 
 def test_one_that_leaves_is_taken_over_from_at_once(store: Store) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig
@@ -91,7 +93,10 @@ class TaskManager:
 
     def start(self) -> None:
         """Publish what the platform offers, take up what was interrupted, and begin to work."""
+        take_over = DBOS._recover_pending_workflows  # noqa: SLF001 - the name its documentation has for operators' own recovery
         self.membership.join()
+        # From now on: to get ready may take longer than one may be silent.
+        self._begin(self.membership.run, take_over)
         flavors.publish()
         images.publish()
         images.publish_parameters()
@@ -102,14 +107,12 @@ class TaskManager:
             polling_interval_sec=self._poll_s,
             on_conflict="always_update",
         )
-        take_over = DBOS._recover_pending_workflows  # noqa: SLF001 - the name its documentation has for operators' own recovery
         self.membership.take_over(take_over)
-        for loop, arguments in (
-            (sweeps.run, (self._ended, lambda: self.membership.leads)),
-            (self.membership.run, (self._ended, take_over)),
-            (drift.run, (self._ended, lambda: self.membership.leads)),
-        ):
-            threading.Thread(target=loop, args=arguments, name=loop.__qualname__, daemon=True).start()
+        self._begin(sweeps.run, lambda: self.membership.leads)
+        self._begin(drift.run, lambda: self.membership.leads)
+
+    def _begin(self, loop: Callable[[threading.Event, Any], None], what: Any) -> None:
+        threading.Thread(target=loop, args=(self._ended, what), name=loop.__qualname__, daemon=True).start()
 
     def stop(self) -> None:
         """Act no more. What workflows were at is taken up by another, or by the next to start."""

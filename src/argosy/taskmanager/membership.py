@@ -70,6 +70,7 @@ class Membership:
         self._seen_at = clock()
         self._lock = threading.Lock()
         self._left = False
+        self._takes_over = False
 
     # For steps
 
@@ -109,13 +110,15 @@ class Membership:
             tx.task_managers.lose_these([one for one in mine if one != self.id])
         self._take_over(take)
         self._beat()
+        self._takes_over = True
 
     def run(self, ended: threading.Event, take: Callable[[list[str]], object]) -> None:
-        """Tell that this one lives, lead if nobody does, and take over from the lost, until told to end."""
+        """Tell that this one lives, lead if nobody does, and once it began to, take over from the lost, until told to end."""
         while not ended.wait(self._beat_s):
             try:
                 self._beat()
-                self._take_over(take)
+                if self._takes_over:
+                    self._take_over(take)
             except Exception:
                 log.exception("task manager cannot tell that it lives")
 
