@@ -40,8 +40,16 @@ def test_a_database_survives_the_death_of_its_agent_and_of_its_server(
         assert agent is not None
         os.kill(agent, signal.SIGKILL)
         wait_until("the agent runs again", lambda: argosy.agent_pid(instance["id"]) not in {None, agent})
-        wait_until("the new agent answers", lambda: demo.get(f"/instances/{instance['id']}/users").is_success)
+        told: set[str] = set()
+
+        def answers() -> bool:
+            shown = demo.get(f"/instances/{instance['id']}").json()["instance"]
+            told.add(shown["operating_status"])
+            return demo.get(f"/instances/{instance['id']}/users").is_success
+
+        wait_until("the new agent answers", answers)
         assert argosy.server_pid(instance["id"]) == server, "the new agent did not adopt the server"
+        assert "NEW" not in told, "the new agent told of the server before it had looked"
         assert session.read()["before"] == "1", "the session was cut by the agent's death"
 
     os.kill(server, signal.SIGKILL)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from argosy.agent.reporter import Reporter
 from argosy.rpc.certificates import Authority
 from argosy.rpc.reports import ConductorClient, GuestReport
 from argosy.rpc.server import TlsServer
@@ -126,3 +127,28 @@ def test_when_no_conductor_answers_it_is_an_error(identity: tuple[Path, Path, Pa
     with pytest.raises(ConnectionError):
         client.send(REPORT)
     client.close()
+
+
+class Kept(ConductorClient):
+    """Keeps what it is to send."""
+
+    def __init__(self) -> None:
+        self.sent: list[GuestReport] = []
+
+    def send(self, report: GuestReport) -> None:
+        self.sent.append(report)
+
+
+def test_what_happened_is_told_with_what_came_of_it_and_once() -> None:
+    """Whoever sees the one looks for the other at once."""
+    kept = Kept()
+
+    def describe() -> GuestReport:
+        if not kept.sent:
+            reporter.record("server.crashed", "in the middle of a heartbeat")
+        return REPORT
+
+    reporter = Reporter(kept, describe)
+    reporter.now()
+    reporter.now()
+    assert [[event.kind for event in report.events] for report in kept.sent] == [["server.crashed"], []]

@@ -165,6 +165,8 @@ def serve(config: GuestConfig, machine: Machine | None = None) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    # Before anybody is told, who would take a server that an earlier agent left running for one not made yet.
+    supervisor.check()
     server.start()
     log.info("agent serves", extra={"instance_id": config.instance_id, "address": config.address})
     if machine is not None:

@@ -39,9 +39,11 @@ class Reporter:
     def now(self) -> bool:
         """Report and return when the conductor has it; False when it cannot be reached."""
         with self._lock:
+            report = self._describe()
+            # After that: what has led to how it is now is recorded by then, and told with it.
             told = self._events
             # Numbered by the clock, so that a restarted agent goes on counting upwards.
-            report = self._describe().model_copy(update={"number": time.time_ns(), "events": told})
+            report = report.model_copy(update={"number": time.time_ns(), "events": told})
             try:
                 self._conductor.send(report)
             except OSError as error:

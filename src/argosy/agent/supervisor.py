@@ -147,9 +147,9 @@ class Supervisor:
         seen = self._look()
         if seen is not self.service:
             log.info("service changed", extra={"before": self.service.value, "now": seen.value})
-            self.service = seen
             if seen is Service.CRASHED:
                 self._record("server.crashed", f"The database server does not stay up: {self._last_words}")
+            self.service = seen
             self._changed()
 
     def run(self) -> None:
