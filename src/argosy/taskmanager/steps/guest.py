@@ -278,7 +278,7 @@ def _rotate_password(asked: RotatePassword, address: str) -> JobState:
 def note_guard(instance_id: str, address: str) -> None:
     """Write down how its guest keeps clients out, for `show`. A guest of an earlier release cannot tell."""
     try:
-        guard = parts().guests.call(address, messages.TellGuard(), timeout_s=WAIT_S)
+        guard = parts().guests.call(address, messages.TellGuard())
     except ArgosyError:
         return
     reach = parts().platform.reach
