@@ -195,10 +195,10 @@ def test_a_backup_by_schedule_is_made_at_once_and_proved_by_itself(
     assert wait_until_done(demo, first)["argosy"]["schedule_id"] == path.rpartition("/")[2]
     scheduled_backups.verify(store)
     wait_until("it is proved", lambda: shown(demo, first)["verified"], 180)
+    wait_until("its verification has ended", lambda: "backup.verify" not in running_kinds(demo))
     nothing_stays(argosy, store)
     scheduled_backups.verify(store)
-    kinds = [one["kind"] for one in demo.get("/operations?state=running").json()["operations"]]
-    assert "backup.verify" not in kinds
+    assert "backup.verify" not in running_kinds(demo)
 
     # The next one takes the first away.
     with store.write() as tx:
@@ -207,6 +207,10 @@ def test_a_backup_by_schedule_is_made_at_once_and_proved_by_itself(
     wait_until("the first is gone", lambda: demo.get(f"/backups/{first}").status_code == 404)
     assert demo.delete(path).status_code == 204
     delete_backup(demo, second)
+
+
+def running_kinds(demo: Client) -> list[str]:
+    return [one["kind"] for one in demo.get("/operations?state=running").json()["operations"]]
 
 
 def damage(argosy: Server, store: Store, backup_id: str) -> None:
