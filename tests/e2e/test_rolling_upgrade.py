@@ -115,6 +115,8 @@ def replace(host: Host, part: str) -> None:
     host.kill(part, signal.SIGTERM)
     host.begin(part)
     host.wait_until_ready(part)
+    if part == "api":
+        host.wait_until_balanced()
 
 
 def make(client: Client, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from argosy.domain.datastore import DebianSource
 from argosy.platforms.local import bundles, debian
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
+_SOCKET = "haproxy.sock"
 
 
 def program() -> Path:
@@ -45,10 +47,24 @@ def configuration(replacements: Mapping[str, str]) -> str:
     return text
 
 
+def sends_to(place: Path, server: str) -> bool:
+    """Whether a server of the configuration is sent requests by now.
+
+    The sixth word of its state is 2 then (HAProxy's Management Guide, show servers state).
+    """
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(place / _SOCKET))
+        asking.sendall(b"show servers state\n")
+        with asking.makefile() as answer:
+            states = [line.split() for line in answer]
+    return any(words[5] == "2" for words in states if words[3:4] == [server])
+
+
 @contextmanager
 def balancing(place: Path, replacements: Mapping[str, str]) -> Iterator[None]:
     file = place / "haproxy.cfg"
-    file.write_text(configuration(replacements))
+    asked_at = f"global\n    stats socket {place / _SOCKET}\n"
+    file.write_text(configuration(replacements).replace("global\n", asked_at, 1))
     with (place / "haproxy.log").open("ab") as log:
         process = subprocess.Popen(
             [program(), "-db", "-f", file], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"

@@ -22,7 +22,7 @@ import httpx
 from argosy.processes import home as homes
 from argosy.settings import ApiSettings, LocalSettings, Settings
 from tests.support import images
-from tests.support.balancer import balancing
+from tests.support.balancer import balancing, sends_to
 from tests.support.metadata import PASSWORD, MetadataDatabase, postgresql
 from tests.support.scratch import new_home
 from tests.support.server import Server, _ending_in_order, _unmount_below, own_network, wait_until
@@ -48,6 +48,7 @@ class Host(Server):
         home = root / f"host-{number}"
         home.mkdir(mode=0o755)
         self.directory = root / "cloud"
+        self._sent_to = partial(sends_to, root, f"api-{number + 1}")
         self.api = f"{own}:8779"
         self.conductor = f"{own}:8778"
         self._database = database
@@ -95,6 +96,10 @@ class Host(Server):
     def wait_until_ready(self, *parts: str) -> None:
         for part in parts:
             wait_until(f"the {part} is ready", partial(self._is_ready, part), 120)
+
+    def wait_until_balanced(self) -> None:
+        """Until the balancer has found its API and sends it requests: the other one may go then."""
+        wait_until("the balancer has the api", self._sent_to)
 
     def end(self) -> None:
         """Whatever it is at: the other host clears up."""
