@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -261,7 +262,8 @@ def test_postgresqls_one_stream_is_shown_as_three_logs(argosy: Server, demo: Cli
         connection.execute("SELECT pg_sleep(1.1)")
         with pytest.raises(psycopg.Error):
             connection.execute("SELECT broken")
-    wait_until("the slow one is told", lambda: "duration: 1" in text("slow_query"))
+    slow = re.compile(r"duration: \d{4,}\.")  # for how many seconds is the machine's affair
+    wait_until("the slow one is told", lambda: slow.search(text("slow_query")))
     assert "and on a second line" in text("general")
     assert "duration:" not in text("general")
     assert "plain" not in text("slow_query")

@@ -53,7 +53,7 @@ class Polling:
 
     def _run(self, kept: bool) -> None:
         with httpx.Client(timeout=30, verify=NO_TLS) as client:
-            ask = client.get if kept else partial(httpx.get, verify=NO_TLS)
+            ask = client.get if kept else partial(httpx.get, timeout=30, verify=NO_TLS)
             while not self._ended.wait(0.05):
                 try:
                     answer = ask(self._url, headers=self._headers)
@@ -137,7 +137,7 @@ def kept(host: Host, shown: dict[str, Any]) -> dict[str, str]:
         return session.read()
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_a_rolling_upgrade_from_the_release_before_fails_no_request_and_no_operation(tmp_path: Path) -> None:
     with release_before(tmp_path) as source, installation() as argosy:
         first, second = argosy.hosts

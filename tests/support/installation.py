@@ -109,7 +109,9 @@ class Host(Server):
 
     def _is_ready(self, part: str) -> bool:
         assert self._begun[part].poll() is None, self.log()[-3000:]
-        return bool((homes.facts(self.home, part) or {}).get("ready"))
+        facts = homes.facts(self.home, part) or {}
+        # For a moment after it has begun there still stands what the one before it said.
+        return facts.get("pid") == self._begun[part].pid and bool(facts.get("ready"))
 
 
 def _password(home: Path, url: str, number: int) -> dict[str, str]:

@@ -37,6 +37,8 @@ class Hold:
             file = (directory / f"{part}.lock").open("a+")
             if not _locked(file):
                 raise Running(part, int(_said(file).get("pid", 0)))
+            # What stands there is the word of whoever had this part before.
+            file.truncate(0)
             self._files.append(file)
         self.say({})
 
