@@ -64,7 +64,10 @@ def _locked(file: IO[str]) -> bool:
 
 
 def facts(home: Path, part: str) -> dict[str, Any] | None:
-    """What the process of this part says of itself; None when none runs."""
+    """What the process of this part says of itself; None when none runs.
+
+    One that is about to say something is waited for: who it is must not be missed, as by `stop`.
+    """
     try:
         file = (home / "run" / f"{part}.lock").open("r+")
     except FileNotFoundError:
@@ -73,7 +76,11 @@ def facts(home: Path, part: str) -> dict[str, Any] | None:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _said(file)
+            for _ in range(_TRIES):
+                if said := _said(file):
+                    return said
+                time.sleep(_PAUSE_S)
+            return {}
     return None
 
 
