@@ -71,8 +71,8 @@ def _build(given: argparse.Namespace, output: Path, settings: Settings) -> int:
     def say(what: str) -> None:
         print(f"[{time.monotonic() - began:4.0f} s] {what}", file=sys.stderr, flush=True)  # noqa: T201 - its output
 
-    tools.check(install=given.install_missing, say=say)
     cloud = _cloud(given, settings) if given.register else None
+    tools.check(install=given.install_missing, say=say)
     code = AgentCode(agent_code.digest(), agent_code.pack())
     built = build(
         request,
