@@ -247,6 +247,27 @@ def test_switched_off_while_the_store_is_away_it_says_what_is_missing(scene: Sce
     assert scene.server.on is False
 
 
+def test_no_log_is_kept_when_it_is_switched_off_as_a_new_life_begins(scene: Scene) -> None:
+    scene.archiver.switch_on(ARCHIVE, every_s=0)
+    scene.server.write(10)
+    scene.turn()
+    archiver, keep_log = scene.agent(), scene.server.keep_log
+    call = threading.Thread(target=archiver.switch_off, args=(lambda: None,))
+
+    def keep_late(*, on: bool) -> None:
+        if on:
+            call.start()
+            call.join(0.3)  # as long as it would take, if it did not wait
+        keep_log(on=on)
+
+    scene.server.keep_log = keep_late  # type: ignore[method-assign]
+    archiver.end()
+    archiver.run()
+    call.join()
+    assert scene.server.on is False
+    assert archiver.status() is None
+
+
 def test_another_history_does_not_go_into_the_archive_of_the_old_one(scene: Scene) -> None:
     scene.archiver.switch_on(ARCHIVE, every_s=0)
     scene.server.write(10)

@@ -148,8 +148,9 @@ class LogArchiver:
 
     def run(self) -> None:
         """The archiver's loop, until `end`."""
-        if self._archive is not None and self._log is not None:
-            with suppress(ArgosyError, OSError):
+        # Calls are answered already, and one may be switching it off.
+        with self._lock, suppress(ArgosyError, OSError):
+            if self._archive is not None and self._log is not None:
                 self._log.keep_log(on=True)
         while not self._ended:
             self._wake.wait(self._look())
