@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import LiteralString
@@ -309,6 +309,29 @@ def test_a_server_killed_in_the_middle_comes_up_with_what_is_written_down(
         parameters.apply_parameters(dict([case.at_once[:2]]))
     guest.engine.start()
     assert in_force(guest.engine, case.at_once[0]) == (case.at_once[2], "group")
+
+
+def test_a_server_that_dies_in_the_middle_and_is_started_at_once_has_nothing_of_what_fails(
+    guest: Guest, parameters: Configurable, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's keeper does so, while the change has yet to fail."""
+    engine = guest.engine
+    assert isinstance(engine, layers.Layered)
+    before = in_force(engine, case.at_once[0])
+
+    def die(_: Mapping[str, str | None]) -> set[str]:
+        guest.kill_server()
+        starts.append(keeper.submit(engine.start))
+        wait(starts, 1)  # as long as a start takes that waits for nothing
+        raise EngineNotReady("The server has died.")
+
+    starts: list[Future[None]] = []
+    monkeypatch.setattr(engine, "change", die)
+    with ThreadPoolExecutor(1) as keeper, pytest.raises(EngineNotReady):
+        parameters.apply_parameters(dict([case.at_once[:2]]))
+    starts[0].result()
+    assert in_force(engine, case.at_once[0]) == before
+    assert parameters.pending_restart() == []
 
 
 # What the catalogue says

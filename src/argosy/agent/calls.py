@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -425,8 +424,7 @@ class Calls:
     def _choose_parameters(self, values: dict[str, str]) -> None:
         """Before the first start."""
         self._capable(Configurable)
-        host = self._engine.host
-        choices.write(host, replace(choices.read(host), parameters=values))
+        choices.change(self._engine.host, parameters=values)
 
     def _choose_access(self, allowed_cidrs: tuple[str, ...], *, require_tls: bool) -> None:
         """Raises Unsupported, and then nothing has changed."""
@@ -434,9 +432,7 @@ class Calls:
         self._keep_access(allowed_cidrs, require_tls=require_tls)
 
     def _keep_access(self, allowed_cidrs: tuple[str, ...], *, require_tls: bool) -> None:
-        host = self._engine.host
-        chosen = replace(choices.read(host), allowed_cidrs=allowed_cidrs, require_tls=require_tls)
-        choices.write(host, chosen)
+        choices.change(self._engine.host, allowed_cidrs=allowed_cidrs, require_tls=require_tls)
 
     def list_logs(self, _call: messages.ListLogs) -> messages.LogList:
         return messages.LogList(logs=tuple(self._logs.every()))

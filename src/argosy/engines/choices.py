@@ -7,11 +7,14 @@ it outlives restarts of both and any rebuilding of the server. It holds no secre
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import threading
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from argosy.engines.host import Host
+
+_changing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ def read(host: Host) -> Choices:
 
 def write(host: Host, choices: Choices) -> None:
     host.write_file(_file(host), json.dumps(asdict(choices), indent=1), as_agent=True)
+
+
+def change(host: Host, **chosen: Any) -> None:
+    """Choose these anew, by the names of their fields; what is chosen of the others at the same time is kept."""
+    with _changing:
+        write(host, replace(read(host), **chosen))
 
 
 def _file(host: Host) -> Path:

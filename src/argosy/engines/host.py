@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from argosy.domain.errors import EngineError
+
+_writing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,17 @@ class Host:
         """Write a file the server owns (or the agent), whole or not at all; never readable by others on its way."""
         account = Account.own() if as_agent else self.account
         temporary = path.with_name(f".{path.name}.new")
-        temporary.unlink(missing_ok=True)
-        with os.fdopen(
-            os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8"
-        ) as file:
-            os.fchown(file.fileno(), account.uid, account.gid)
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with _writing:  # a call, a job and the keeper may have the same file to write
+            temporary.unlink(missing_ok=True)
+            with os.fdopen(
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8"
+            ) as file:
+                os.fchown(file.fileno(), account.uid, account.gid)
+                os.fchmod(file.fileno(), mode)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
         return path
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:

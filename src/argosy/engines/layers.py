@@ -89,12 +89,12 @@ class Layered(Configurable):
     def apply_parameters(self, values: Mapping[str, str]) -> None:
         with self._applying:
             before = choices.read(self.host)
-            choices.write(self.host, replace(before, parameters=dict(values)))
+            choices.change(self.host, parameters=dict(values))
             try:
                 self.apply_settings()
             except Exception:
                 # Whatever it was: what is not in force must not be what is written down.
-                choices.write(self.host, replace(choices.read(self.host), parameters=before.parameters))
+                choices.change(self.host, parameters=before.parameters)
                 raise
             if self.refused is not None:
                 self._remember(replace(self._running(), refused=None, asked={}))
@@ -163,13 +163,13 @@ class Layered(Configurable):
                     "it goes on with those that worked last. Change the group and apply it again.",
                 )
             )
-            choices.write(self.host, replace(chosen, parameters=running.worked))
+            choices.change(self.host, parameters=running.worked)
             return True
 
     def restore_asked(self) -> None:
         with self._applying:
             running = self._running()
-            choices.write(self.host, replace(choices.read(self.host), parameters=running.asked))
+            choices.change(self.host, parameters=running.asked)
             self._remember(replace(running, refused=None, asked={}))
 
     @property
@@ -177,7 +177,10 @@ class Layered(Configurable):
         return self._running().refused
 
     def starting_with(self, layers: Layers) -> None:
-        """Just before a server is launched: this is what it is given."""
+        """Just before a server is launched: this is what it is given.
+
+        The launch has the layers from their reading on for itself: a change under way might yet be undone.
+        """
         self._remember(replace(self._running(), settings=layers.settable))
 
     def started(self) -> None:

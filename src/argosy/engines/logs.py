@@ -52,7 +52,7 @@ class LayeredLogs(Layered, Logs):
         with self._applying:
             before = choices.read(self.host)
             others = {one for one in before.logs if one != name}
-            choices.write(self.host, replace(before, logs=tuple(sorted({*others, name} if on else others))))
+            choices.change(self.host, logs=tuple(sorted({*others, name} if on else others)))
             try:
                 layers = self.layers()
                 if _is_on(layers.settable, log.switch) is not on:
@@ -63,7 +63,7 @@ class LayeredLogs(Layered, Logs):
                     )
                 self.apply_settings()
             except ArgosyError:
-                choices.write(self.host, replace(choices.read(self.host), logs=before.logs))
+                choices.change(self.host, logs=before.logs)
                 raise
 
 

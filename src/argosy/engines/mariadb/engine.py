@@ -134,15 +134,15 @@ class MariaDbEngine(
             self.management.close()
             self.management.prepare()
             data_directory.put_system_tables_back(self.host)
-            layers = self.layers()
-            self.host.write_file(configuration.file(self.host), configuration.text(layers))
-            self.starting_with(layers)
             history.open_log(self.host)
             for place in (configuration.temporary, configuration.exchange):
                 self.host.make_directory(place(self.host))
             # Of an earlier server, that was killed; a new one takes seconds to find out that nobody listens.
             configuration.socket(self.host).unlink(missing_ok=True)
-            with self.doors() as doors:
+            with self._applying, self.doors() as doors:
+                layers = self.layers()
+                self.host.write_file(configuration.file(self.host), configuration.text(layers))
+                self.starting_with(layers)
                 self.server.start(
                     [
                         self.host.bundle / "usr/sbin/mariadbd",

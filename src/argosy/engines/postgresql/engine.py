@@ -169,13 +169,14 @@ class PostgresEngine(
             lock.unlink(missing_ok=True)
         log_archive.starting(self.host)
         reserve.give_away(self.host)
-        layers = self.layers()
-        configuration.write(self.host, layers)
-        configuration.take_back(self.host, layers.group)
-        self.starting_with(layers)
-        self._watch.close()
-        settings = configuration.arguments(configuration.command_line(layers))
-        self.server.start([self.programs.postgres, "-D", self.host.data, *settings])
+        with self._applying:
+            layers = self.layers()
+            configuration.write(self.host, layers)
+            configuration.take_back(self.host, layers.group)
+            self.starting_with(layers)
+            self._watch.close()
+            settings = configuration.arguments(configuration.command_line(layers))
+            self.server.start([self.programs.postgres, "-D", self.host.data, *settings])
 
     def _wait_until_ready(self) -> None:
         """Raises _Died, _LockedOut, or EngineError when it is not up in time (it is left to go on)."""

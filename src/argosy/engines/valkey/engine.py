@@ -86,7 +86,8 @@ class ValkeyEngine(
                     f"The data directory is damaged: {self._log} is missing. Restore the instance from a backup."
                 )
             self._accounts.prepare()
-            self._launch(self.layers())
+            with self._applying:
+                self._launch(self.layers())
         self._wait_until_up()
         self.open_port()
         self.started()
