@@ -120,6 +120,21 @@ def test_a_look_is_one_listing_of_each_kind_however_many_instances_there_are(sit
 # Servers
 
 
+def test_a_server_that_goes_during_a_look_is_told_by_the_next_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, listed = site.server(site.build()), site.volumes.all
+
+    def lose_it_and_list() -> list[tuple[str, Any]]:
+        site.cloud.lose_server(server.id)
+        return listed()
+
+    monkeypatch.setattr(site.volumes, "all", lose_it_and_list)
+    assert site.look() == []
+    monkeypatch.undo()
+    assert site.kinds() == [("server-missing", False)]
+
+
 def test_a_server_that_was_deleted_is_told_and_its_rebuild_keeps_volume_and_addresses(site: Site) -> None:
     instance_id = site.build()
     before, volume_id = site.expected[instance_id], site.volumes.serial(instance_id)

@@ -89,7 +89,8 @@ class Reconciler:
         for one in expected:
             own = None if one.settles or one.placement is None else _own(one, one.placement, listed)
             if own is not None:
-                found += self._of_instance(own, may)
+                of_it = list(self._of_instance(own, may))
+                found += [one for one in of_it if one.repaired or not self._has_ended(own)]
         return found + list(self._of_nobody(listed, {one.instance_id for one in expected}, may))
 
     def _of_instance(self, own: _Own, may: May) -> Iterator[Finding]:
@@ -112,6 +113,13 @@ class Reconciler:
         yield from self._of_network(own, may if own.volumes else lambda _: False)
 
     # Servers
+
+    def _has_ended(self, own: _Own) -> bool:
+        """Whether its server has gone since it was listed: what was listed later lacks it, and the next look tells."""
+        if own.server is None:
+            return False
+        now = self._servers.holder(own.server.id)
+        return now is None or _is_ending(now)
 
     def _holder(self, own: _Own) -> Any:
         """A server that has the volume of an instance, though none is listed as its own."""
