@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from argosy.cli.connect import _Foreground
 from tests.support.command_line import PROGRAM, CommandLine, watching_arguments
 from tests.support.server import wait_until
 
@@ -124,3 +128,23 @@ def test_nothing_of_a_connection_stays_on_the_disk(argosy: CommandLine, shop: st
         child.kill()
         child.wait()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_is_just_starting_is_told_to_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    class Popen(subprocess.Popen[Any]):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    try:
+        with _Foreground() as foreground:
+            assert foreground.run(["sleep", "60"], dict(os.environ)) == 1
+        assert [each.returncode for each in started] == [-signal.SIGTERM]
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()

@@ -151,6 +151,8 @@ class _Foreground:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
+        self._starts = False
+        self._sent: int | None = None  # while it was starting
 
     def __enter__(self) -> Self:
         self._before = {
@@ -167,15 +169,21 @@ class _Foreground:
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             sys.stdout.flush()
+            self._starts = True
             self._child = subprocess.Popen(arguments, env=environment)
+            if self._sent is not None:
+                self._child.send_signal(self._sent)
             return 0 if self._child.wait() == os.EX_OK else 1
         finally:
             signal.signal(signal.SIGINT, before)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
-        if self._child is None:
+        if self._child is None and not self._starts:
             raise SystemExit(128 + number)
-        if self._child.poll() is None:
+        if self._child is None:
+            # There may be a process by now, which nobody else would end.
+            self._sent = number
+        elif self._child.poll() is None:
             self._child.send_signal(number)
 
 
