@@ -73,10 +73,11 @@ def test_each_project_may_ask_so_often_by_verb(limited: Server) -> None:
     assert httpx.get(f"{limited.url}/healthcheck").status_code == 200
 
 
-def test_the_window_moves_along() -> None:
+def test_the_window_moves_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    # By a clock of its own: three questions may take a second on a machine that is busy.
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     rates = Rates({"get": 2}, "second")
     assert [rates.refuse("p", "GET", "flavors") is None for _ in range(3)] == [True, True, False]
-    deadline = time.monotonic() + 30
-    while rates.refuse("p", "GET", "flavors") is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    now += 1.01
+    assert rates.refuse("p", "GET", "flavors") is None
