@@ -123,7 +123,8 @@ def test_a_look_is_one_listing_of_each_kind_however_many_instances_there_are(sit
 def test_a_server_that_goes_during_a_look_is_told_by_the_next_one(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, listed = site.server(site.build()), site.volumes.all
+    server = site.server(site.build())
+    listed: Callable[[], list[tuple[str, Any]]] = site.volumes.all
 
     def lose_it_and_list() -> list[tuple[str, Any]]:
         site.cloud.lose_server(server.id)
