@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -18,6 +18,7 @@ _AGAIN_S = 0.1
 # Keeps ours apart from anybody else's in the same database.
 _HOLD = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 7760))")
 _ALONE = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:what, 7760))")
+_END_WHEN_IDLE = sa.text("SELECT set_config('idle_in_transaction_session_timeout', :ms, true)")
 _SHARE = sa.text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:what, 7760))")
 
 
@@ -31,6 +32,15 @@ def share(connection: sa.Connection, what: str) -> None:
     """Wait until nobody holds it; others may share it meanwhile."""
     if connection.dialect.name == "postgresql":
         connection.execute(_SHARE, {"what": what})
+
+
+def end_when_idle(connection: sa.Connection, after: timedelta) -> None:
+    """Have this transaction end, and what it holds be free, when its process is silent in it for so long.
+
+    One that is frozen, or cut off, would hold it for as long as the database takes its connection for a living one.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_END_WHEN_IDLE, {"ms": str(int(after.total_seconds() * 1000))})
 
 
 @contextmanager

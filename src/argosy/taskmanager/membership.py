@@ -15,7 +15,8 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +26,8 @@ import structlog
 
 import argosy
 from argosy.files import write_once
-from argosy.metadata.store import Store
+from argosy.metadata.locks import end_when_idle
+from argosy.metadata.store import Store, Transaction
 
 log = structlog.get_logger()
 
@@ -129,11 +131,18 @@ class Membership:
             tx.task_managers.lose_these([self.id])
             tx.leases.give_back(SWEEPS, self.id)
 
+    @contextmanager
+    def _telling(self) -> Iterator[Transaction]:
+        """A transaction that is none of a process which is frozen in it: what it holds, the others need to go on."""
+        with self._store.write() as tx:
+            end_when_idle(tx.connection, self._silent_after * 2 / _BEATS)
+            yield tx
+
     def _beat(self) -> None:
         with self._lock:
             # Before the question, as it is then that the answer counts from.
             at = self._clock()
-            with self._store.write() as tx:
+            with self._telling() as tx:
                 lives = tx.task_managers.seen(self.id)
                 leads = lives and tx.leases.take(SWEEPS, self.id, self._silent_after)
             if not lives and not self._left:
@@ -144,7 +153,7 @@ class Membership:
             self._seen_at = at
 
     def _take_over(self, take: Callable[[list[str]], object]) -> None:
-        with self._store.write() as tx:
+        with self._telling() as tx:
             silent = tx.task_managers.lose(self._silent_after)
         for one in silent:
             log.warning("a task manager is silent: its work is taken over", task_manager=one)
@@ -153,7 +162,7 @@ class Membership:
         for one in lost:
             # It is forgotten after its work is queued, not before: who dies in between leaves it to the next.
             take([one])
-            with self._store.write() as tx:
+            with self._telling() as tx:
                 tx.task_managers.forget(one)
                 tx.leases.give_back(SWEEPS, one)
 
