@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import structlog
-from dbos import DBOS
 
 from argosy.domain.errors import BackupUnusable, Failed
 from argosy.metadata.wrapped_keys import WrappedKey
 from argosy.storage import keys
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 from argosy.taskmanager.steps.backups import KEY
 
 log = structlog.get_logger()
 
 
-@DBOS.step(name="backup_keys.add")
+@step(name="backup_keys.add")
 def add() -> str:
     """Done twice, there is one that never wraps anything, and no harm in that. Returns its id, which is no secret."""
     return parts().keys.rotate()
 
 
-@DBOS.step(name="backup_keys.rewrap")
+@step(name="backup_keys.rewrap")
 def rewrap() -> None:
     """Raises Failed when some could not be opened, after all others were."""
     lost = rewrap_all()

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from dbos import DBOS
 
 from argosy.domain.backup import Backup, BackupStatus, Recovery
 from argosy.domain.errors import ArgosyError
@@ -20,6 +19,7 @@ from argosy.storage import keys, labels
 from argosy.storage.labels import Label
 from argosy.taskmanager import log_keeping
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ _URLS_END = timedelta(seconds=VALID_S + 60)
 _swept: set[str] = set()  # failed backups whose leftovers this process has taken away once
 
 
-@DBOS.step(name="backups.begin")
+@step(name="backups.begin")
 def begin(asked: CreateBackup) -> None:
     """Make the backup's key and its place in the store, and write down what its instance is besides the data."""
     own = parts()
@@ -54,7 +54,7 @@ def begin(asked: CreateBackup) -> None:
     _put_label(backup)
 
 
-@DBOS.step(name="backups.make_full")
+@step(name="backups.make_full")
 def make_full(backup_id: str) -> None:
     """There was nothing to build on."""
     with parts().store.write() as tx:
@@ -63,7 +63,7 @@ def make_full(backup_id: str) -> None:
     _put_label(backup)
 
 
-@DBOS.step(name="backups.complete")
+@step(name="backups.complete")
 def complete(backup_id: str, told: str) -> None:
     """The archive is whole, says its guest."""
     result = json.loads(told)
@@ -79,7 +79,7 @@ def complete(backup_id: str, told: str) -> None:
         )
 
 
-@DBOS.step(name="backups.remove")
+@step(name="backups.remove")
 def remove(backup_id: str) -> None:
     """First what is in the store, then the row; one that is gone already is no error."""
     own = parts()
@@ -98,7 +98,7 @@ def remove(backup_id: str) -> None:
     log_keeping.take_away_of(own.store, own.backups, backup.instance_id)
 
 
-@DBOS.step(name="backups.let_read")
+@step(name="backups.let_read")
 def let_read(operation_id: str, instance_id: str, recovery: Recovery) -> None:
     """Let an instance's guest read what its restore needs, for as long as the operation goes on."""
     with parts().store.write() as tx:
@@ -107,7 +107,7 @@ def let_read(operation_id: str, instance_id: str, recovery: Recovery) -> None:
             tx.grants.give(instance_id, backup.container, backup.prefix, "GET", operation_id)
 
 
-@DBOS.step(name="backups.note_restored")
+@step(name="backups.note_restored")
 def note_restored(instance_id: str, recovery: Recovery, told: str) -> None:
     """Tell what an instance was restored to, and what could not be brought back; with its users came their root."""
     result = json.loads(told)
@@ -125,7 +125,7 @@ def note_restored(instance_id: str, recovery: Recovery, told: str) -> None:
             tx.instances.enable_root(instance_id, by="taskmanager")
 
 
-@DBOS.step(name="backups.make_next_soon")
+@step(name="backups.make_next_soon")
 def make_next_soon(instance_id: str) -> None:
     """Have the instance's schedules make their next backup when the archive of its log has begun anew."""
     now = datetime.now(UTC)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dbos import DBOS
-
 from argosy.domain import configuration
 from argosy.domain.configuration import Wanted
 from argosy.domain.errors import ArgosyError, Kind, NotFound
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 
 
-@DBOS.step(name="configurations.wanted")
+@step(name="configurations.wanted")
 def wanted(instance_id: str) -> Wanted:
     """The newest revision of the group it follows now. The values stay out of the recorded result."""
     with parts().store.read() as tx:
@@ -28,7 +27,7 @@ def values(wanted: Wanted | None) -> dict[str, str]:
             return {}
 
 
-@DBOS.step(name="configurations.applied")
+@step(name="configurations.applied")
 def applied(instance_id: str, done: Wanted) -> bool:
     """Write down what was applied; whether that is still what is wanted."""
     with parts().store.write() as tx:
@@ -54,7 +53,7 @@ def applied(instance_id: str, done: Wanted) -> bool:
         return configuration.wanted(tx.instances.get(instance_id)) == done
 
 
-@DBOS.step(name="configurations.not_applied")
+@step(name="configurations.not_applied")
 def not_applied(instance_id: str, tried: Wanted, error: ArgosyError) -> None:
     """Write down why it was not. What failed for want of an answer is tried again; what was refused is not."""
     with parts().store.write() as tx:

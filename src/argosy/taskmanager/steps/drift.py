@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from dbos import DBOS
 
 from argosy.domain.drift import Change, Finding
 from argosy.domain.guest import Told
@@ -24,6 +23,7 @@ from argosy.domain.operations import (
 from argosy.metadata.store import Store, Transaction
 from argosy.platforms.base import Expectation, Platform
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 from argosy.taskmanager.steps.servers import is_transient, placement_of
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ REPAIRS_AT_MOST, REPAIRS_WITHIN = 3, timedelta(hours=1)
 _one_at_a_time = threading.Lock()
 
 
-@DBOS.step(name="drift.look", retries_allowed=True, should_retry=is_transient)
+@step(name="drift.look", retries_allowed=True, should_retry=is_transient)
 def look_now() -> None:
     look(parts().store, parts().platform)
 

@@ -50,6 +50,7 @@ from argosy.rpc.messages import (
 )
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import backups, configurations, log_archives, servers
+from argosy.taskmanager.steps.again import step
 
 WAIT_S = 2.0
 LOOK_S = 60.0  # a server that died of want of space may have to recover
@@ -110,7 +111,7 @@ def wait_until_it_answers(asked: InstanceRequest, address: str) -> None:
     _finish(_ping, asked, address)
 
 
-@DBOS.step(name="guest.look")
+@step(name="guest.look")
 def look(address: str | None) -> None:
     """Have a guest look at its server and report at once; one that does not answer does so by itself later."""
     if address is not None:
@@ -225,7 +226,7 @@ def _finish(step: _Step, asked: InstanceRequest, address: str, tries: int = JOB_
     raise GuestUnreachable(f"The guest at {address} did not finish in {tries * WAIT_S / 60:.0f} minutes.")
 
 
-@DBOS.step(name="guest.prepare")
+@step(name="guest.prepare")
 def _prepare(asked: CreateInstance, address: str, configuration: Wanted | None = None) -> JobState:
     wanted = parts().seal.open(asked.sealed)
     with parts().store.read() as tx:
@@ -245,7 +246,7 @@ def _prepare(asked: CreateInstance, address: str, configuration: Wanted | None =
     )
 
 
-@DBOS.step(name="guest.apply_parameters")
+@step(name="guest.apply_parameters")
 def _apply_parameters(asked: ApplyConfiguration, address: str, wanted: Wanted, turn: int) -> JobState:
     # A job of its own for each turn: under one id it would be the same job.
     job_id = f"{asked.operation_id}-{turn}"
@@ -253,7 +254,7 @@ def _apply_parameters(asked: ApplyConfiguration, address: str, wanted: Wanted, t
     return _run(asked, address, ApplyParameters(job_id=job_id, wait_s=WAIT_S, values=values))
 
 
-@DBOS.step(name="guest.update_access")
+@step(name="guest.update_access")
 def _update_access(asked: UpdateAccess, address: str, wanted: Rules, former: Rules) -> JobState:
     return _run(
         asked,
@@ -269,12 +270,12 @@ def _update_access(asked: UpdateAccess, address: str, wanted: Rules, former: Rul
     )
 
 
-@DBOS.step(name="guest.rotate_password")
+@step(name="guest.rotate_password")
 def _rotate_password(asked: RotatePassword, address: str) -> JobState:
     return _run(asked, address, messages.RotatePassword(job_id=asked.operation_id, wait_s=WAIT_S))
 
 
-@DBOS.step(name="guest.note_guard")
+@step(name="guest.note_guard")
 def note_guard(instance_id: str, address: str) -> None:
     """Write down how its guest keeps clients out, for `show`. A guest of an earlier release cannot tell."""
     try:
@@ -287,13 +288,13 @@ def note_guard(instance_id: str, address: str) -> None:
         tx.instances.set_platform(instance_id, {"access": told})
 
 
-@DBOS.step(name="guest.restart")
+@step(name="guest.restart")
 def _restart(attempt: str, asked: InstanceRequest, address: str) -> JobState:
     job_id = f"{asked.operation_id}-{attempt}" if attempt else asked.operation_id
     return _run(asked, address, Restart(job_id=job_id, wait_s=WAIT_S))
 
 
-@DBOS.step(name="guest.upgrade")
+@step(name="guest.upgrade")
 def _upgrade(
     kind: type[Job], asked: InstanceRequest, address: str, software: Software | None = None
 ) -> JobState:
@@ -303,7 +304,7 @@ def _upgrade(
     return _run(asked, address, kind(job_id=job_id, wait_s=WAIT_S, **more))
 
 
-@DBOS.step(name="guest.ping")
+@step(name="guest.ping")
 def _ping(_asked: InstanceRequest, address: str) -> JobState:
     try:
         parts().guests.call(address, Ping(), timeout_s=WAIT_S)
@@ -312,7 +313,7 @@ def _ping(_asked: InstanceRequest, address: str) -> JobState:
     return JobState(phase=Phase.SUCCEEDED)
 
 
-@DBOS.step(name="guest.check_size")
+@step(name="guest.check_size")
 def _check_size(memory_mb: int, _asked: ResizeFlavor, address: str) -> JobState:
     try:
         parts().guests.call(address, CheckSize(memory_mb=memory_mb))
@@ -321,13 +322,13 @@ def _check_size(memory_mb: int, _asked: ResizeFlavor, address: str) -> JobState:
     return JobState(phase=Phase.SUCCEEDED)
 
 
-@DBOS.step(name="guest.take_size")
+@step(name="guest.take_size")
 def _take_size(attempt: str, restart: bool, asked: ResizeFlavor, address: str) -> JobState:
     job_id = f"{asked.operation_id}:{attempt}"
     return _run(asked, address, Resize(job_id=job_id, wait_s=WAIT_S, restart=restart))
 
 
-@DBOS.step(name="guest.renew")
+@step(name="guest.renew")
 def _renew(attempt: str, code: bool, asked: InstanceRequest, address: str) -> JobState:
     agent = agent_code.digest() if code else None
     return _run(
@@ -335,24 +336,24 @@ def _renew(attempt: str, code: bool, asked: InstanceRequest, address: str) -> Jo
     )
 
 
-@DBOS.step(name="guest.grow_volume")
+@step(name="guest.grow_volume")
 def _grow_volume(asked: ResizeVolume, address: str) -> JobState:
     job = messages.GrowVolume(job_id=asked.operation_id, wait_s=WAIT_S, size_gb=asked.size_gb)
     return _run(asked, address, job)
 
 
-@DBOS.step(name="guest.stop")
+@step(name="guest.stop")
 def _stop(asked: InstanceRequest, address: str) -> JobState:
     pause = not isinstance(asked, DeleteInstance | StopInstance)
     return _run(asked, address, Stop(job_id=asked.operation_id, wait_s=WAIT_S, pause=pause))
 
 
-@DBOS.step(name="guest.start")
+@step(name="guest.start")
 def _start(asked: StartInstance | UpgradeInstance, address: str) -> JobState:
     return _run(asked, address, Start(job_id=asked.operation_id, wait_s=WAIT_S))
 
 
-@DBOS.step(name="guest.back_up")
+@step(name="guest.back_up")
 def _back_up(parent: str | None, attempt: str, asked: CreateBackup, address: str) -> JobState:
     def job(job_id: str) -> Job:
         with parts().store.read() as tx:
@@ -366,7 +367,7 @@ def _back_up(parent: str | None, attempt: str, asked: CreateBackup, address: str
     return _run_once(asked, address, f"{asked.operation_id}-{attempt}", job)
 
 
-@DBOS.step(name="guest.restore")
+@step(name="guest.restore")
 def _restore(configuration: Wanted | None, asked: CreateInstance | RestoreInstance, address: str) -> JobState:
     def job(job_id: str) -> Job:
         recovery = asked.recovery
@@ -393,7 +394,7 @@ def _restore(configuration: Wanted | None, asked: CreateInstance | RestoreInstan
     return _run_once(asked, address, asked.operation_id, job)
 
 
-@DBOS.step(name="guest.archive_log")
+@step(name="guest.archive_log")
 def _archive_log(archive_id: str | None, asked: InstanceRequest, address: str) -> JobState:
     archive = None if archive_id is None else log_archives.archive(archive_id)
     job_id = f"{asked.operation_id}-archive-{'off' if archive is None else 'on'}"
@@ -402,7 +403,7 @@ def _archive_log(archive_id: str | None, asked: InstanceRequest, address: str) -
     return _run(asked, address, job)
 
 
-@DBOS.step(name="guest.check")
+@step(name="guest.check")
 def _check(backup_id: str, asked: InstanceRequest, address: str) -> JobState:
     with parts().store.read() as tx:
         fingerprint = tx.backups.get(backup_id).facts.get("fingerprint")

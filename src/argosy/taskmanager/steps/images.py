@@ -8,6 +8,7 @@ from argosy import catalog
 from argosy.domain.errors import ImageUnavailable
 from argosy.platforms.base import ImagePhase, ImageState
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 
 
 def wait_until_ready(
@@ -25,7 +26,7 @@ def wait_until_ready(
     raise ImageUnavailable(f"The software of {datastore} {version} was not ready in time: try again.")
 
 
-@DBOS.step(name="images.ask_for")
+@step(name="images.ask_for")
 def ask_for(operation_id: str, datastore: str, version: str) -> ImageState:
     """Begin the pull unless the software is ready; a pull that failed earlier is tried again."""
     images = parts().platform.images
@@ -35,7 +36,7 @@ def ask_for(operation_id: str, datastore: str, version: str) -> ImageState:
     return _shown(operation_id, images.state(wanted))
 
 
-@DBOS.step(name="images.look_at")
+@step(name="images.look_at")
 def look_at(operation_id: str, datastore: str, version: str) -> ImageState:
     images = parts().platform.images
     _, wanted = catalog.version(datastore, version)
@@ -53,7 +54,7 @@ def _shown(operation_id: str, state: ImageState) -> ImageState:
     return state
 
 
-@DBOS.step(name="images.publish")
+@step(name="images.publish")
 def publish() -> None:
     """Tell how far the software of each version is, where that changed."""
     own = parts()
@@ -76,7 +77,7 @@ def publish() -> None:
                     )
 
 
-@DBOS.step(name="images.publish_parameters")
+@step(name="images.publish_parameters")
 def publish_parameters() -> None:
     """Tell what the server of each version that is ready told of its parameters, where that is news."""
     own = parts()

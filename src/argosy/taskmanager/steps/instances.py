@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dbos import DBOS
-
 from argosy import catalog
 from argosy.domain import access
 from argosy.domain.access import Rules
@@ -12,9 +10,10 @@ from argosy.domain.instance import Flavor
 from argosy.domain.upgrades import is_release
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import log_archives
+from argosy.taskmanager.steps.again import step
 
 
-@DBOS.step(name="instances.address_of")
+@step(name="instances.address_of")
 def address_of(instance_id: str) -> str | None:
     with parts().store.read() as tx:
         return tx.instances.get(instance_id).address
@@ -28,32 +27,32 @@ def server_of(instance_id: str) -> str:
     return address
 
 
-@DBOS.step(name="instances.set_volume_gb")
+@step(name="instances.set_volume_gb")
 def set_volume_gb(instance_id: str, size_gb: int) -> None:
     with parts().store.write() as tx:
         tx.instances.set_volume_gb(instance_id, size_gb)
 
 
-@DBOS.step(name="instances.flavor_of")
+@step(name="instances.flavor_of")
 def flavor_of(instance_id: str) -> Flavor:
     with parts().store.read() as tx:
         return tx.flavors.get(tx.instances.get(instance_id).flavor_id)
 
 
-@DBOS.step(name="instances.find_flavor")
+@step(name="instances.find_flavor")
 def find_flavor(flavor_id: str) -> Flavor:
     with parts().store.read() as tx:
         return tx.flavors.get(flavor_id)
 
 
-@DBOS.step(name="instances.set_flavor")
+@step(name="instances.set_flavor")
 def set_flavor(instance_id: str, flavor_id: str) -> None:
     """What the instance is from now on; its server learns it by `servers.replace`."""
     with parts().store.write() as tx:
         tx.instances.set_flavor(instance_id, flavor_id)
 
 
-@DBOS.step(name="instances.version_of")
+@step(name="instances.version_of")
 def version_of(instance_id: str) -> tuple[str, str]:
     """The names of its datastore and version."""
     with parts().store.read() as tx:
@@ -61,7 +60,7 @@ def version_of(instance_id: str) -> tuple[str, str]:
     return instance.datastore, instance.version
 
 
-@DBOS.step(name="instances.is_release_of")
+@step(name="instances.is_release_of")
 def is_release_of(instance_id: str, datastore: str, version: str) -> bool:
     """Whether another version is only another release of the instance's, which runs on the same files."""
     with parts().store.read() as tx:
@@ -70,7 +69,7 @@ def is_release_of(instance_id: str, datastore: str, version: str) -> bool:
     return is_release(current, catalog.version(datastore, version))
 
 
-@DBOS.step(name="instances.tell")
+@step(name="instances.tell")
 def tell(instance_id: str, kind: str, message: str) -> None:
     """An event of it. Told twice if the task manager dies in this very moment."""
     with parts().store.write() as tx:
@@ -78,20 +77,20 @@ def tell(instance_id: str, kind: str, message: str) -> None:
         tx.events.add(project_id, instance_id, kind, message, "taskmanager")
 
 
-@DBOS.step(name="instances.rules_of")
+@step(name="instances.rules_of")
 def rules_of(instance_id: str) -> Rules:
     with parts().store.read() as tx:
         return access.rules_of(tx.instances.get(instance_id))
 
 
-@DBOS.step(name="instances.note_rules")
+@step(name="instances.note_rules")
 def note_rules(instance_id: str, rules: Rules) -> None:
     """Who may connect from now on, where `show` and the next server of the instance find it."""
     with parts().store.write() as tx:
         tx.instances.set_access(instance_id, rules.shown(), require_tls=rules.require_tls)
 
 
-@DBOS.step(name="instances.bury")
+@step(name="instances.bury")
 def bury(operation_id: str) -> None:
     """Nothing of the instance is left: it is gone for its owner too."""
     with parts().store.write() as tx:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dbos import DBOS
-
 from argosy import catalog
 from argosy.domain.backup import Recovery
 from argosy.domain.errors import BackupUnusable
@@ -17,11 +15,12 @@ from argosy.metadata.store import Transaction
 from argosy.rpc import messages
 from argosy.storage import keys
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 
 KEY = "key.json"
 
 
-@DBOS.step(name="log_archives.begin")
+@step(name="log_archives.begin")
 def begin(asked: ArchiveLogs) -> str:
     """Make an archive with a key of its own, unless one goes on, and let the guest write to it; returns its id.
 
@@ -52,7 +51,7 @@ def begin(asked: ArchiveLogs) -> str:
     return archive.id
 
 
-@DBOS.step(name="log_archives.end")
+@step(name="log_archives.end")
 def end(instance_id: str, because: str) -> None:
     """The archive of its log, if one goes on, ends here, and its guest may write to it no more."""
     with parts().store.write() as tx:
@@ -72,7 +71,7 @@ def leave(tx: Transaction, instance_id: str) -> None:
     tx.log_archives.choose(instance_id, wanted=None)
 
 
-@DBOS.step(name="log_archives.let_read")
+@step(name="log_archives.let_read")
 def let_read(operation_id: str, instance_id: str, recovery: Recovery) -> None:
     """Let an instance's guest read the log that its restore needs, for as long as the operation goes on."""
     if recovery.archive_id is not None:

@@ -18,6 +18,7 @@ from argosy.rpc import peers
 from argosy.rpc.enrolment import BOOTSTRAP_DAYS, FORMAT, Bootstrap
 from argosy.taskmanager.parts import parts
 from argosy.taskmanager.steps import log_archives
+from argosy.taskmanager.steps.again import step
 
 # A cloud may take a while to find room for a machine.
 SETTLE_TRIES, SETTLE_S = 900, 1.0
@@ -32,7 +33,7 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, Unavailable)
 
 
-@DBOS.step(name="servers.reserve", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.reserve", retries_allowed=True, should_retry=is_transient)
 def reserve(instance_id: str) -> str:
     """The address its guest is called at; where clients come is written down for its owner."""
     addresses = parts().platform.servers.reserve(_placement(instance_id))
@@ -40,7 +41,7 @@ def reserve(instance_id: str) -> str:
     return addresses.agent
 
 
-@DBOS.step(name="servers.allow", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.allow", retries_allowed=True, should_retry=is_transient)
 def allow(instance_id: str) -> bool:
     """Open the database on the platform's network to whom its row says, and to nobody else.
 
@@ -53,7 +54,7 @@ def allow(instance_id: str) -> bool:
     return told is not None and told.addresses != _shown(addresses)
 
 
-@DBOS.step(name="servers.boot", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.boot", retries_allowed=True, should_retry=is_transient)
 def boot(instance_id: str, address: str) -> None:
     """Boot the server with an identity of its own; one that runs is left alone."""
     parts().platform.servers.create(_request(instance_id, address))
@@ -73,12 +74,12 @@ def wait_until_settled(instance_id: str) -> None:
     )
 
 
-@DBOS.step(name="servers.settled", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.settled", retries_allowed=True, should_retry=is_transient)
 def settled(instance_id: str) -> bool:
     return parts().platform.servers.settled(instance_id)
 
 
-@DBOS.step(name="servers.replace", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.replace", retries_allowed=True, should_retry=is_transient)
 def replace(instance_id: str, address: str) -> None:
     """Tell the server what the instance's row now says of it, and boot its agent again. Not for machines."""
     parts().platform.servers.replace(_request(instance_id, address))
@@ -94,25 +95,25 @@ def remake(instance_id: str, address: str, also: tuple[str, str] | None = None) 
     wait_until_settled(instance_id)
 
 
-@DBOS.step(name="servers.renew_identity")
+@step(name="servers.renew_identity")
 def renew_identity(instance_id: str) -> int:
     """Void the identity of a machine that is to be made anew."""
     with parts().store.write() as tx:
         return tx.guests.renew(instance_id)
 
 
-@DBOS.step(name="servers.rebuild", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.rebuild", retries_allowed=True, should_retry=is_transient)
 def rebuild(instance_id: str, address: str, also: tuple[str, str] | None) -> None:
     parts().platform.servers.rebuild(_request(instance_id, address, also))
 
 
-@DBOS.step(name="servers.reboot", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.reboot", retries_allowed=True, should_retry=is_transient)
 def reboot(instance_id: str) -> None:
     """Boot a machine again, whatever it is doing."""
     parts().platform.servers.reboot(instance_id)
 
 
-@DBOS.step(name="servers.resize", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.resize", retries_allowed=True, should_retry=is_transient)
 def resize(instance_id: str) -> None:
     """Boot a machine anew in the size its row says."""
     with parts().store.read() as tx:
@@ -120,17 +121,17 @@ def resize(instance_id: str) -> None:
     parts().platform.servers.resize(instance_id, flavor)
 
 
-@DBOS.step(name="servers.confirm", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.confirm", retries_allowed=True, should_retry=is_transient)
 def confirm(instance_id: str) -> None:
     parts().platform.servers.confirm(instance_id)
 
 
-@DBOS.step(name="servers.revert", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.revert", retries_allowed=True, should_retry=is_transient)
 def revert(instance_id: str) -> None:
     parts().platform.servers.revert(instance_id)
 
 
-@DBOS.step(name="servers.tell")
+@step(name="servers.tell")
 def tell(instance_id: str) -> None:
     """Write down what the instance's row now says of its machine, for the next time that its agent asks."""
     with parts().store.read() as tx:
@@ -138,7 +139,7 @@ def tell(instance_id: str) -> None:
     _tell(instance)
 
 
-@DBOS.step(name="servers.become", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.become", retries_allowed=True, should_retry=is_transient)
 def become(instance_id: str, address: str, datastore: str, version: str) -> None:
     """Make the instance one of another version, in its row and on its server at once, and boot its agent again.
 
@@ -156,33 +157,33 @@ def become(instance_id: str, address: str, datastore: str, version: str) -> None
         parts().platform.servers.replace(_request(instance_id, address))
 
 
-@DBOS.step(name="servers.holds", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.holds", retries_allowed=True, should_retry=is_transient)
 def holds(instance_id: str, datastore: str, version: str) -> bool:
     """Whether a machine has the software of another version, or can be given it as it is."""
     _, wanted = catalog.version(datastore, version)
     return parts().platform.servers.holds(instance_id, wanted)
 
 
-@DBOS.step(name="servers.offer")
+@step(name="servers.offer")
 def offer(instance_id: str, datastore: str, version: str) -> Software:
     """The software of another version, where the instance's guest finds it."""
     _, wanted = catalog.version(datastore, version)
     return parts().platform.servers.offer(instance_id, wanted)
 
 
-@DBOS.step(name="servers.limit")
+@step(name="servers.limit")
 def limit(instance_id: str) -> None:
     """Hold the server to the size it was last told. Raises PlatformError when it uses more."""
     parts().platform.servers.limit(instance_id)
 
 
-@DBOS.step(name="servers.boot_again")
+@step(name="servers.boot_again")
 def boot_again(instance_id: str) -> bool:
     """Boot a server that has died; one that runs is left alone. Says whether it had."""
     return bool(parts().platform.servers.heal([instance_id]))
 
 
-@DBOS.step(name="servers.note_limits")
+@step(name="servers.note_limits")
 def note_limits(instance_id: str) -> None:
     """Write down which limits the platform enforces, for `show`."""
     limits = parts().platform.servers.limits(instance_id)
@@ -190,7 +191,7 @@ def note_limits(instance_id: str) -> None:
         tx.instances.set_platform(instance_id, {"name": parts().platform.name, "limits": limits})
 
 
-@DBOS.step(name="servers.delete", retries_allowed=True, should_retry=is_transient)
+@step(name="servers.delete", retries_allowed=True, should_retry=is_transient)
 def delete(instance_id: str) -> None:
     parts().platform.servers.delete(instance_id)
     with parts().store.write() as tx:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from dbos import DBOS
 
 from argosy import catalog
 from argosy.domain.backup import Backup, Recovery, needed_bytes
@@ -22,6 +21,7 @@ from argosy.domain.instance import Instance
 from argosy.domain.operations import CreateInstance, VerifyBackup
 from argosy.metadata.store import Transaction
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ def stand_in_of(asked: VerifyBackup) -> str:
     return str(uuid.uuid5(uuid.UUID(asked.operation_id), PROJECT))
 
 
-@DBOS.step(name="verification.begin")
+@step(name="verification.begin")
 def begin(asked: VerifyBackup) -> tuple[CreateInstance, Wanted | None]:
     """Write the server down that the backup is restored into: its restore, and the revision of its group."""
     own, instance_id = parts(), stand_in_of(asked)
@@ -59,13 +59,13 @@ def begin(asked: VerifyBackup) -> tuple[CreateInstance, Wanted | None]:
     return restore, wanted
 
 
-@DBOS.step(name="verification.clock")
+@step(name="verification.clock")
 def clock() -> float:
     """In seconds; the difference of two is how long something took, an outage of the task manager included."""
     return time.time()
 
 
-@DBOS.step(name="verification.note")
+@step(name="verification.note")
 def note(asked: VerifyBackup, wrong: list[str], restore_s: float, check_s: float) -> None:
     """Write down what the checks said of the restored data; nothing wrong is what a good backup comes to."""
     found = {"problems": wrong, "restore_seconds": round(restore_s, 3), "check_seconds": round(check_s, 3)}
@@ -73,7 +73,7 @@ def note(asked: VerifyBackup, wrong: list[str], restore_s: float, check_s: float
     _note(asked, found, message, verified=not wrong, restore_s=restore_s)
 
 
-@DBOS.step(name="verification.note_failure")
+@step(name="verification.note_failure")
 def note_failure(asked: VerifyBackup, error: ArgosyError) -> None:
     """Write down why it could not be restored; what was not the backup's own fault says nothing about it."""
     if error.code in _ITS_FAULT:
@@ -82,7 +82,7 @@ def note_failure(asked: VerifyBackup, error: ArgosyError) -> None:
         _note(asked, {"error": error.sentence}, f"It could not be tried: {error.sentence}", verified=None)
 
 
-@DBOS.step(name="verification.forget")
+@step(name="verification.forget")
 def forget(instance_id: str) -> None:
     """The last trace of a server that was thrown away."""
     with parts().store.write() as tx:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dbos import DBOS
-
 from argosy.taskmanager.parts import parts
+from argosy.taskmanager.steps.again import step
 from argosy.taskmanager.steps.servers import is_transient
 
 
@@ -14,12 +13,12 @@ def make_for_machine(instance_id: str) -> None:
         make(instance_id)
 
 
-@DBOS.step(name="volumes.make", retries_allowed=True, should_retry=is_transient)
+@step(name="volumes.make", retries_allowed=True, should_retry=is_transient)
 def make(instance_id: str) -> None:
     _make(instance_id)
 
 
-@DBOS.step(name="volumes.create", retries_allowed=True, should_retry=is_transient)
+@step(name="volumes.create", retries_allowed=True, should_retry=is_transient)
 def create(instance_id: str) -> None:
     """A volume of the instance's size, under its server."""
     _make(instance_id)
@@ -32,12 +31,12 @@ def _make(instance_id: str) -> None:
     parts().platform.volumes.create(instance_id, size_gb)
 
 
-@DBOS.step(name="volumes.grow", retries_allowed=True, should_retry=is_transient)
+@step(name="volumes.grow", retries_allowed=True, should_retry=is_transient)
 def grow(instance_id: str, size_gb: int) -> None:
     """Make the volume so large; one that is already is left alone."""
     parts().platform.volumes.grow(instance_id, size_gb)
 
 
-@DBOS.step(name="volumes.delete", retries_allowed=True, should_retry=is_transient)
+@step(name="volumes.delete", retries_allowed=True, should_retry=is_transient)
 def delete(instance_id: str) -> None:
     parts().platform.volumes.delete(instance_id)
