@@ -6,7 +6,7 @@ around the recording of that step's result, of the first operation of that kind 
 the nastiest moment there is: the step has acted, and nobody will ever know.
 
 Of several that look into one directory (ARGOSY_TEST_CRASH) one takes the order. With `"victim": pid` it is that process
-which is killed, or gets the `"signal"` that is named.
+which is killed, or gets the `"signal"` that is named; with `"answers": true` not before `crash.answered` is there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,15 @@ def _kill(order: dict[str, Any]) -> None:
         _order.rename(_order.with_suffix(".taken"))
     except FileNotFoundError:
         return
+    if order.get("answers"):
+        _wait_until_answered()
     os.kill(order.get("victim") or os.getpid(), order.get("signal") or signal.SIGKILL)
+
+
+def _wait_until_answered() -> None:
+    deadline = time.monotonic() + 30
+    while not _order.with_suffix(".answered").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _recording(self: SystemDatabase, result: Any, **more: Any) -> None:
