@@ -153,6 +153,32 @@ def test_reports_say_how_far_the_archive_is(store: Store, guest: Guest) -> None:
     assert (archive.lag_bytes, archive.error) == (5, "the store is away")
 
 
+def test_an_older_report_that_comes_late_does_not_say_how_the_archive_is(store: Store, guest: Guest) -> None:
+    """What happened is told all the same: it may be an agent's last words."""
+    for number, error in ((2, None), (1, "the store is away")):
+        log = {"archive_id": "a", "lag_bytes": 5, "error": error}
+        happened = [{"kind": f"told.{number}", "message": ""}]
+        body = {
+            "instance_id": INSTANCE, "number": number, "service": "healthy", "log": log, "events": happened,
+        }  # fmt: skip
+        assert guest.post("/v1/reports", json=body).status_code == 204
+    with store.read() as tx:
+        archive = tx.log_archives.open_of(INSTANCE)
+    assert archive is not None
+    assert archive.error is None
+    assert events(store) == ["told.1", "told.2"]
+
+
+def test_a_report_that_comes_as_an_archive_ends_says_nothing_of_it(store: Store) -> None:
+    with store.write() as tx:
+        assert tx.log_archives.end("a", "Switched off.")
+        tx.log_archives.told("a", lag_bytes=5, until=NOW, error="It waits for a restore to end.")
+    with store.read() as tx:
+        archive = tx.log_archives.find("a")
+    assert archive is not None
+    assert (archive.lag_bytes, archive.error) == (None, None)
+
+
 def test_segments_no_backup_needs_are_dropped_from_the_front(store: Store) -> None:
     with store.write() as tx:
         for number in (1, 2, 4, 5):

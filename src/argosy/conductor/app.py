@@ -54,8 +54,9 @@ def application(
             except InstanceNotFound:
                 # Its last words while it is being deleted.
                 return Response(status_code=204)
-            tx.instances.report(body.instance_id, report)
-            segments.note(tx, body)
+            if tx.instances.report(body.instance_id, report):
+                segments.note(tx, body)
+            # Of an older report too: it may be an agent's last words.
             for event in body.events:
                 tx.events.add(instance.project_id, instance.id, event.kind, event.message, "guest")
         return Response(status_code=204)

@@ -123,8 +123,11 @@ class LogArchives:
         return None if row is None else _segment(row)
 
     def told(self, archive_id: str, *, lag_bytes: int, until: datetime | None, error: str | None) -> None:
-        """What its guest says now: see `rpc.reports.LogReport`."""
-        self._change(archive_id, lag_bytes=lag_bytes, error=error, told_at=datetime.now(UTC))
+        """What its guest says now: see `rpc.reports.LogReport`. Of one that has ended by now nothing is said any more."""
+        going_on = sa.and_(log_archives.c.id == archive_id, log_archives.c.ended_at.is_(None))
+        values = {"lag_bytes": lag_bytes, "error": error, "told_at": datetime.now(UTC)}
+        if self._connection.execute(sa.update(log_archives).where(going_on).values(**values)).rowcount != 1:
+            return
         last = self._last_stretch(archive_id)
         if last is not None and until is not None and (last.until is None or last.until < until):
             self._connection.execute(sa.update(log_stretches).where(_is(last)).values(until=until))
