@@ -26,6 +26,8 @@ CHECK_EVERY_S = 2.0
 BACK_OFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 # A server that dies this often within this time does not stay up: shown as crashed while we go on trying.
 CRASHES, WITHIN_S = 4, 60.0
+# Somebody who has the server in hand may have it for long.
+_IN_HAND_S = 0.1
 
 _SERVICE = {Health.UP: Service.HEALTHY, Health.STARTING: Service.STARTING, Health.BLOCKED: Service.BLOCKED}
 
@@ -56,6 +58,7 @@ class Supervisor:
         self._besides = besides
         self._lock = threading.RLock()
         self._ended = threading.Event()
+        self._paused = False
         self._died_at: deque[float] = deque(maxlen=CRASHES)
         self._failed_starts = 0
         self._last_words = ""
@@ -72,16 +75,19 @@ class Supervisor:
         """Bring the server up, now and whenever it dies. Raises EngineError when it does not come up."""
         with self._lock:
             self._want(Wanted.RUNNING)
-            self._bring_up()
-            self._died_at.clear()
-            self._failed_starts = 0
-            self.check()
+            self._paused = False
+            try:
+                self._bring_up()
+                self._died_at.clear()
+                self._failed_starts = 0
+            finally:
+                self.check()
 
     def stop(self, *, pause: bool = False) -> None:
-        """Take the server down cleanly, and leave it down; to `pause` is until this agent's next life."""
+        """Take the server down cleanly, and leave it down; to `pause` is until it is started, or this agent's next life."""
         with self._lock:
             if pause:
-                self.end()
+                self._paused = True
             else:
                 self._want(Wanted.STOPPED)
             self._engine.stop()
@@ -98,11 +104,10 @@ class Supervisor:
     def look(self) -> None:
         """Look at the server now, and start one that died without waiting any longer."""
         with self._lock:
-            if not self._ended.is_set():
-                self._tend()
+            self._tend()
 
     def hand_over(self, work: Callable[[], None]) -> None:
-        """Stop the server, do the work, and leave it stopped until the next agent's life.
+        """Stop the server, do the work, and leave it stopped as after a pause.
 
         When the work fails the server is started again, and this agent goes on keeping it.
         """
@@ -114,7 +119,7 @@ class Supervisor:
             except BaseException:
                 self.start()
                 raise
-            self.end()
+            self._paused = True
 
     def exchange(self, work: Callable[[], None], undo: Callable[[], None]) -> None:
         """Stop the server, do the work, and start it; when it does not start, undo the work and start it as it was.
@@ -135,10 +140,10 @@ class Supervisor:
                 raise
 
     def give_up(self, work: Callable[[], None]) -> None:
-        """Do the work, and if it does not fail, stop the server and start it no more in this agent's life."""
+        """Do the work, and if it does not fail, stop the server and leave it stopped as after a pause."""
         with self._lock:
             work()
-            self.end()
+            self._paused = True
             self._engine.stop()
             self.check()
 
@@ -165,17 +170,22 @@ class Supervisor:
                 self._engine.server.wait(CHECK_EVERY_S)
             else:
                 self._ended.wait(self._pause())
-            if not self._ended.is_set() and self._lock.acquire(blocking=False):
+            if self._lock.acquire(blocking=False):
                 try:
                     self._tend()
                 finally:
                     self._lock.release()
+            else:
+                # Of a server that is down on purpose the loop's pause is no pause.
+                self._ended.wait(_IN_HAND_S)
             self._besides()
 
     def end(self) -> None:
         self._ended.set()
 
     def _tend(self) -> None:
+        if self._ended.is_set() or self._paused:
+            return
         if self.wanted is Wanted.RUNNING and self._engine.server.pid is None:
             if self.service in (Service.HEALTHY, Service.BLOCKED):
                 self._died_at.append(time.monotonic())
@@ -219,6 +229,8 @@ class Supervisor:
                 log.warning("settings not applied", extra={"error": error.sentence})
             if engine.refused:
                 self._record("configuration.refused", engine.refused)
+        # What waited for a restart, for all that was told of it so far, may not any more.
+        self._changed()
 
     def _bring_up(self) -> None:
         upgrades.check_data(self._engine.host)
@@ -233,7 +245,7 @@ class Supervisor:
             self._record("configuration.refused", refused)
 
     def _pause(self) -> float:
-        if self.wanted is not Wanted.RUNNING:
+        if self._paused or self.wanted is not Wanted.RUNNING:
             return CHECK_EVERY_S
         return BACK_OFF_S[min(self._troubles(), len(BACK_OFF_S) - 1)]
 
@@ -249,7 +261,11 @@ class Supervisor:
             return Service.SHUTDOWN
         if self._engine.server.pid is None:
             return Service.CRASHED if self._troubles() >= CRASHES - 1 else Service.STARTING
-        return _SERVICE.get(self._engine.health(), Service.STARTING)
+        health = self._engine.health()
+        if health is Health.DOWN:
+            # It runs: on a busy machine one answer may be late, for which nobody is to be turned away.
+            health = self._engine.health()
+        return _SERVICE.get(health, Service.STARTING)
 
     def _want(self, wanted: Wanted) -> None:
         temporary = self._wanted_file.with_suffix(".new")
