@@ -113,6 +113,7 @@ class Scene:
         )  # fmt: skip
         self.server, self.store = Server(host), Store()
         self.events: list[str] = []
+        self.reported: list[str | None] = []
         self.archiver = self.agent()
 
     def agent(self) -> LogArchiver:
@@ -121,8 +122,12 @@ class Scene:
             cast("Any", self.store),
             cast("Any", self.store),
             record=lambda kind, _message: self.events.append(kind),
-            soon=lambda: None,
+            soon=self.soon,
         )
+
+    def soon(self) -> None:
+        status = self.archiver.status()
+        self.reported.append(status.error if status is not None else None)
 
     def turn(self) -> None:
         self.archiver._look()
@@ -186,6 +191,7 @@ def test_the_log_waits_while_the_store_is_away_and_that_is_told_once(scene: Scen
     scene.turn()
     assert scene.store.told == ["s0", "s10", "s20"]
     assert scene.events == ["log_archive.stalled", "log_archive.resumed"]
+    assert scene.reported[-1] is None
     status = scene.archiver.status()
     assert status is not None
     assert status.error is None
@@ -294,6 +300,22 @@ def test_an_exchange_that_is_given_up_leaves_the_archive_as_it_was(scene: Scene)
     scene.server.write(10)
     scene.turn()
     assert scene.store.told == ["s0", "s10"]
+
+
+def test_an_exchange_that_another_life_does_not_come_to_leaves_the_archive_as_it_was(scene: Scene) -> None:
+    scene.archiver.switch_on(ARCHIVE, every_s=0)
+    scene.server.write(10)
+    with scene.archiver.another_history(lambda: None):
+        scene.server.write(10)
+        reborn = scene.agent()
+        reborn._look()
+        assert scene.store.told == ["s0"]
+        reborn.go_on()
+        reborn._look()
+        assert scene.store.told == ["s0", "s10"]
+        status = reborn.status()
+        assert status is not None
+        assert status.error is None
 
 
 def test_to_an_archive_that_has_ended_nothing_is_lost(scene: Scene) -> None:

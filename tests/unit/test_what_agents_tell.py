@@ -6,17 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from argosy.agent import __main__ as agent
 from argosy.agent import calls
 from argosy.agent.reporter import Reporter
 from argosy.agent.supervisor import Supervisor
 from argosy.domain.errors import EngineError
+from argosy.domain.guest import GuestConfig
 from argosy.domain.status import Service
 from argosy.engines.base import Health
 from argosy.engines.host import Account, Host
+from argosy.rpc import messages
 from argosy.rpc.reports import GuestReport
 
 
@@ -152,6 +156,37 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def test_a_job_that_fails_has_told_how_it_left_the_server(scene: Scene) -> None:
+    """Or whoever hears of the failure is shown the server as it was when it still ran."""
+    scene.supervisor.start()
+    scene.server.broken = True
+    failed = scene.calls.restart(messages.Restart(job_id="1", wait_s=30))
+    assert (failed.phase, failed.error) == (messages.Phase.FAILED, "It does not start.")
+    assert scene.conductor.services == [Service.STARTING]
+    # It was taken down, and did not die.
+    scene.supervisor.look()
+    assert scene.events == []
+
+
+def test_a_look_is_told_before_it_is_answered(scene: Scene) -> None:
+    scene.supervisor.start()
+    scene.calls.look(messages.Look())
+    assert scene.conductor.services == [Service.HEALTHY]
+
+
+def test_what_a_job_could_not_tell_is_told_when_the_conductor_is_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("argosy.agent.reporter.HEARTBEAT_S", 3600)
+    scene.run(scene.reporter.run)
+    until(lambda: scene.conductor.services == [Service.NEW])
+    scene.supervisor.start()
+    scene.conductor.away = 2
+    done = scene.calls.restart(messages.Restart(job_id="1", wait_s=30))
+    assert done.phase is messages.Phase.SUCCEEDED
+    until(lambda: scene.conductor.services == [Service.NEW, Service.HEALTHY])
+
+
 def test_one_late_answer_is_no_outage(scene: Scene) -> None:
     scene.supervisor.start()
     for late, seen in ((1, Service.HEALTHY), (2, Service.STARTING)):
@@ -189,3 +224,63 @@ def test_the_keeper_waits_for_whoever_has_the_server_in_hand(scene: Scene) -> No
 
     scene.supervisor.hand_over(copy)
     assert turns[1] - turns[0] < 50
+
+
+@pytest.mark.parametrize("job", ["upgrade", "restore"])
+def test_a_job_that_fails_leaves_no_archive_waiting(
+    scene: Scene, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier life may have died over the exchange of the data, to which this one does not come."""
+
+    def fail(*_: object) -> None:
+        raise EngineError("It cannot be done now.")
+
+    monkeypatch.setattr(calls.Calls, "_capable", lambda *_: scene.server)
+    monkeypatch.setattr("argosy.engines.upgrades.check", fail)
+    monkeypatch.setattr("argosy.agent.backups.restore", fail)
+    software = messages.Software(version="2", bundle="/", template="/")
+    if job == "upgrade":
+        ended = scene.calls.prepare_upgrade(messages.PrepareUpgrade(job_id="1", wait_s=30, software=software))
+    else:
+        ended = scene.calls.restore(messages.Restore(job_id="1", wait_s=30, chain=(), in_place=True))
+    assert ended.error == "It cannot be done now."
+    assert scene.archiver.waits is False
+
+
+def test_the_first_report_is_of_a_server_that_was_looked_at(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that is booted again beside a healthy server must not say that there is none yet."""
+    scene.supervisor.start()
+    health = scene.server.health
+
+    def answer() -> Health:
+        time.sleep(0.2)
+        return health()
+
+    monkeypatch.setattr(scene.server, "health", answer)
+    monkeypatch.setattr(agent, "engine_for", lambda *_: scene.server)
+    monkeypatch.setattr(agent, "ConductorClient", lambda *_: scene.conductor)
+    monkeypatch.setattr(agent, "TlsServer", lambda *_: SimpleNamespace(start=int, stop=int))
+    for name in ("client_context", "server_context", "Transfers"):
+        monkeypatch.setattr(agent, name, lambda *_, **__: None)
+    for name in ("upgrades.settle", "upgrades.adopted", "restores.settle"):
+        monkeypatch.setattr(f"argosy.engines.{name}", lambda _: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    at = str(tmp_path)
+    config = GuestConfig(
+        instance_id="i", engine="e", version="1", address="", port=0, memory_mb=1, vcpus=1, uid=0, gid=0, bundle=at,
+        template=at, volume=at, etc=at, run=at, logs=at, conductor_url="", rpc_ca="", rpc_certificate="", rpc_key="",
+        tls_ca="", tls_certificate="", tls_key="",
+    )  # fmt: skip
+
+    def serves(end: Callable[[], None]) -> None:
+        def end_when_told() -> None:
+            until(lambda: bool(scene.conductor.told))
+            end()
+
+        threading.Thread(target=end_when_told).start()
+
+    machine = SimpleNamespace(agent="code", serves=serves, guest=SimpleNamespace(certificate_is_new=False))
+    agent.serve(config, cast("Any", machine))
+    assert scene.conductor.services[0] == Service.HEALTHY

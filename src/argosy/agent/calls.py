@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -209,41 +209,36 @@ class Calls:
             if call.databases or call.users:
                 say("making databases and users")
                 self._make(call)
-            self._reporter.now()
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def restart(self, call: messages.Restart) -> messages.JobState:
         def work(say: Say) -> None:
             say("restarting the database server")
             self._supervisor.restart()
-            self._reporter.now()
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def stop(self, call: messages.Stop) -> messages.JobState:
         def work(say: Say) -> None:
             say("stopping the database server")
             self._supervisor.stop(pause=call.pause)
-            self._reporter.now()
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def start(self, call: messages.Start) -> messages.JobState:
         def work(say: Say) -> None:
             say("starting the database server")
             self._supervisor.start()
-            self._reporter.now()
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def apply_parameters(self, call: messages.ApplyParameters) -> messages.JobState:
         def work(say: Say) -> None:
             say("applying parameters")
             self._capable(Configurable).apply_parameters(call.values)
-            self._reporter.now()
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def rehearse_upgrade(self, call: messages.RehearseUpgrade) -> messages.JobState:
         def work(say: Say) -> str:
@@ -260,15 +255,16 @@ class Calls:
         def work(say: Say) -> None:
             engine, to = self._upgradable(), _software(call.software)
             say("looking for what stands in the way")
-            upgrades.check(engine, to)
-            if upgrades.needs_conversion(engine.host, to):
-                upgrades.remember(engine)
-                engine.prepare_to_stop()
-                say("stopping the database server")
-                with self._archiver.another_history(self._reporter.now):
-                    self._supervisor.hand_over(lambda: upgrades.prepare(engine, to, say))
+            with self._same_history_if_it_fails():
+                upgrades.check(engine, to)
+                if upgrades.needs_conversion(engine.host, to):
+                    upgrades.remember(engine)
+                    engine.prepare_to_stop()
+                    say("stopping the database server")
+                    with self._archiver.another_history(self._reporter.now):
+                        self._supervisor.hand_over(lambda: upgrades.prepare(engine, to, say))
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def abandon_upgrade(self, call: messages.AbandonUpgrade) -> messages.JobState:
         def work(_say: Say) -> None:
@@ -280,9 +276,8 @@ class Calls:
         def work(say: Say) -> None:
             say("gathering statistics")
             self._upgradable().after_upgrade()
-            self._reporter.now()
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def check_size(self, call: messages.CheckSize) -> Nothing:
         if isinstance(self._engine, ChecksSize):
@@ -292,11 +287,9 @@ class Calls:
     def resize(self, call: messages.Resize) -> messages.JobState:
         def work(say: Say) -> str:
             say("applying the settings of the new size")
-            went = self._take_size(say, restart=call.restart)
-            self._reporter.now()
-            return went
+            return self._take_size(say, restart=call.restart)
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def _upgradable(self) -> MayUpgrade:
         self._capable(Upgrades)
@@ -344,22 +337,22 @@ class Calls:
     def restore(self, call: messages.Restore) -> messages.JobState:
         def work(say: Say) -> str:
             self._capable(BackUps)
-            told = backups.restore(
-                self._engine,
-                self._supervisor,
-                self._transfers,
-                call,
-                lambda: self._choose(call),
-                lambda: self._archiver.another_history(self._reporter.now),
-                say,
-            )
+            with self._same_history_if_it_fails():
+                told = backups.restore(
+                    self._engine,
+                    self._supervisor,
+                    self._transfers,
+                    call,
+                    lambda: self._choose(call),
+                    lambda: self._archiver.another_history(self._reporter.now),
+                    say,
+                )
             if call.databases or call.users:
                 say("making databases and users")
                 self._make(call)
-            self._reporter.now()
             return told
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def dump_accounts(self, _call: messages.DumpAccounts) -> messages.Accounts:
         return messages.Accounts(dump=self._capable(KeepsAccounts).dump_accounts())
@@ -450,7 +443,7 @@ class Calls:
 
     def look(self, _call: messages.Look) -> Nothing:
         self._supervisor.look()
-        self._reporter.soon()
+        self._report()
         return NOTHING
 
     def diagnose(self, _call: messages.Diagnose) -> messages.Diagnosis:
@@ -471,9 +464,8 @@ class Calls:
 
         def work(say: Say) -> None:
             machine.grow_volume(call, say)
-            self._reporter.now()
 
-        return self._jobs.run(call.job_id, work, call.wait_s)
+        return self._run(call, work)
 
     def _of_machine(self) -> Machine:
         if self._machine is None:
@@ -481,6 +473,31 @@ class Calls:
                 "This guest is a process of its platform's machine, which looks after it itself."
             )
         return self._machine
+
+    def _run(self, call: messages.Job, work: Callable[[Say], str | None]) -> messages.JobState:
+        """A job that changes how the server is. Whoever hears of its end, a bad one too, finds it told as it is then."""
+
+        def work_and_report(say: Say) -> str | None:
+            try:
+                return work(say)
+            finally:
+                self._report()
+
+        return self._jobs.run(call.job_id, work_and_report, call.wait_s)
+
+    def _report(self) -> None:
+        if not self._reporter.now():
+            # As soon as the conductor is back, and not a heartbeat later.
+            self._reporter.soon()
+
+    @contextmanager
+    def _same_history_if_it_fails(self) -> Iterator[None]:
+        """An earlier life may have died over the exchange of the data, and left the archive waiting for its end."""
+        try:
+            yield
+        except BaseException:
+            self._archiver.go_on()
+            raise
 
     def _make(self, call: messages.Prepare) -> None:
         """What an earlier, interrupted preparation made already is left alone."""

@@ -124,14 +124,19 @@ class LogArchiver:
         try:
             yield
         except BaseException:
-            with self._lock:
-                self._suspend(on=False)
+            self.go_on()
             raise
         with self._lock:
             if self._log is not None and archive is not None:
                 # What waits is of the old history.
                 self._log.keep_log(on=False)
                 self._clear()
+
+    def go_on(self) -> None:
+        """The data will not be exchanged, and the archive goes on: also one that an earlier life left waiting for that."""
+        with self._lock:
+            self._suspend(on=False)
+        self._wake.set()
 
     def status(self) -> LogReport | None:
         """How far the archive is; None while there is none."""
@@ -274,11 +279,12 @@ class LogArchiver:
         self._soon()
 
     def _worked(self) -> None:
-        if self._at.stalled:
+        before = self._at
+        if before.stalled:
             self._record("log_archive.resumed", "The log is archived again.")
-        if self._at.error is not None:
+        self._at = replace(before, failures=0, error=None, stalled=False)
+        if before.error is not None:
             self._soon()
-        self._at = replace(self._at, failures=0, error=None, stalled=False)
 
     def _capable(self) -> ArchivesLog:
         if self._log is None:
