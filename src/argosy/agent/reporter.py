@@ -22,6 +22,8 @@ class Reporter:
         self._conductor = conductor
         self._describe = describe
         self._lock = threading.Lock()
+        # Not held while the conductor is told: whoever records does not wait for that.
+        self._keeping = threading.Lock()
         self._wake = threading.Event()
         self._ended = False
         self._events: list[GuestEvent] = []
@@ -29,7 +31,8 @@ class Reporter:
 
     def record(self, kind: str, message: str) -> None:
         """Keep an event until it is told."""
-        self._events = [*self._events, GuestEvent(kind=kind, message=message)][-_EVENTS_KEPT:]
+        with self._keeping:
+            self._events = [*self._events, GuestEvent(kind=kind, message=message)][-_EVENTS_KEPT:]
         self._wake.set()
 
     def soon(self) -> None:
@@ -52,7 +55,8 @@ class Reporter:
                 self._silent = True
                 return False
             self._silent = False
-            self._events = self._events[len(told) :]
+            with self._keeping:
+                self._events = self._events[len(told) :]
             return True
 
     def run(self) -> None:
