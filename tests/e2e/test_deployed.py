@@ -86,7 +86,8 @@ def test_who_guesses_passwords_is_known_by_the_address_before_the_balancer(deplo
     assert log_in(api, "nobody", seen_as="203.0.113.8") == 401
     # What the client before the balancer claims is thrown away by it.
     tried = [log_in(deployed.url, "noone", seen_as=f"198.51.100.{number}") for number in range(12)]
-    assert tried[-1] == 429
+    # Each API counts what it is asked: of twelve one was asked six, and which has the last is the balancer's choice.
+    assert 429 in tried
 
 
 @pytest.mark.timeout(280)
