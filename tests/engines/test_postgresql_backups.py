@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -71,10 +72,11 @@ def now(engine: PostgresEngine) -> tuple[datetime, str]:
     return row[0].astimezone(UTC), row[1]
 
 
-def archived_count(engine: PostgresEngine) -> int:
+def is_archived(engine: PostgresEngine, segment: str) -> bool:
+    """By the server's own account, whatever has become of the copy."""
     with engine.sessions.open() as session:
-        row = session.execute("SELECT archived_count FROM pg_stat_archiver").fetchone()
-    return int(row[0]) if row else 0
+        row = session.execute("SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver").fetchone()
+    return row is not None and row[0] >= segment
 
 
 def silent(_: str) -> None:
@@ -349,10 +351,13 @@ def test_what_a_full_spool_lets_go_shows_as_a_gap(
     held = spool(engine.host) / "held"
     with held.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, 1100 * 2**20)
-    before = archived_count(engine)
     write(guest, "two")
+    with engine.sessions.open() as session:
+        (segment,) = session.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn())").fetchone() or (
+            "",
+        )
     engine.finish_segment()
-    wait_until("the server has gone on", lambda: archived_count(engine) > before, 60)
+    wait_until("the server has gone on", lambda: is_archived(engine, segment), 60)
     held.unlink()
     assert engine.finished_segments() == []
     write(guest, "three")
@@ -389,6 +394,23 @@ def test_what_is_no_segment_in_the_spool_is_not_archived(tmp_path: Path) -> None
     (tmp_path / "000000010000000000000003").symlink_to("/etc/passwd")
     found = [segment_of(file) for file in sorted(tmp_path.iterdir())]
     assert [one.name for one in found if one] == [whole.name]
+
+
+@ONLY_DEFAULT
+def test_a_spool_that_the_server_is_copying_to_is_gone_at_once(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled, remove = spool(guest.host), os.rmdir
+    spooled.mkdir()
+
+    def copy_and_remove(path: str, **options: Any) -> None:
+        with suppress(FileNotFoundError):
+            (spooled / ".000000010000000000000001.new").touch()
+        remove(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", copy_and_remove)
+    cast("PostgresEngine", guest.engine).keep_log(on=False)
+    assert not list(guest.host.data.parent.iterdir())
 
 
 @ONLY_DEFAULT

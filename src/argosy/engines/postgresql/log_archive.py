@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +63,7 @@ class PostgresLogArchive(ArchivesLog, Engine):
 
     def keep_log(self, *, on: bool) -> None:
         if not on:
-            staging.remove(spool(self.host))
+            _put_away(self.host)
             return
         with self.sessions.open() as session:
             row = session.execute("SHOW archive_mode").fetchone()
@@ -125,6 +126,7 @@ def let_go(host: Host) -> bool:
     free = reserve.free_bytes(host)
     if free is None or free >= reserve.LEAST_FREE_BYTES or not _waits(host):
         return False
+    _put_away(host)
     staging.make_directory(host, spool(host))
     return True
 
@@ -140,8 +142,18 @@ def _open_spool(host: Host) -> None:
     note, mine = host.etc / "log-history", history.name(host.data)
     if spool(host).is_dir() and note.exists() and note.read_text() == mine:
         return
+    _put_away(host)
     staging.make_directory(host, spool(host))
     host.write_file(note, mine, as_agent=True)
+
+
+def _put_away(host: Host) -> None:
+    """The spool, under another name first: else what the server copies there meanwhile would keep the directory."""
+    gone = spool(host).with_name(".log-spool.gone")
+    staging.remove(gone)
+    with suppress(FileNotFoundError):
+        spool(host).rename(gone)
+    staging.remove(gone)
 
 
 def _waits(host: Host) -> bool:
