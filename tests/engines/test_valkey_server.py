@@ -7,8 +7,9 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import cast
 
@@ -18,9 +19,10 @@ from argosy.catalog import datastores
 from argosy.domain.databases import NewUser, UserChange, UserId
 from argosy.domain.datastore import Datastore, Version
 from argosy.domain.errors import EngineError, ImageUnavailable, Invalid, UserNotFound
-from argosy.engines import engine_for
+from argosy.engines import choices, engine_for, gate
 from argosy.engines.base import Health
 from argosy.engines.valkey import ValkeyEngine
+from tests.engines.test_access_rules import is_heard
 from tests.support.certificates import TestAuthority
 from tests.support.engines import Guest, Refused
 from tests.support.valkey import ValkeySession, as_admin, connect
@@ -342,6 +344,23 @@ def test_a_script_without_end_is_blocked_and_ends_with_a_stop_that_loses_nothing
     engine.start()
     with session(guest, "ann", "secret") as ann:
         assert ann.ask("GET", "key") == "value"
+
+
+def test_a_busy_machine_is_given_longer_to_guard_the_port(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off = gate.cut_off
+
+    def slowly(pid: int, address: str, port: int, networks: Sequence[IPv4Network]) -> None:
+        threading.Event().wait(0.25)
+        cut_off(pid, address, port, networks)
+
+    monkeypatch.setattr(gate, "cut_off", slowly)
+    choices.change(guest.host, allowed_cidrs=("127.88.0.0/16",))
+    guest.engine.start()
+    assert guest.engine.health() is Health.UP
+    assert not is_heard(guest, "127.0.0.1")
+    assert is_heard(guest, "127.88.0.1")
 
 
 def test_a_frozen_server_is_down(guest: Guest, engine: ValkeyEngine) -> None:

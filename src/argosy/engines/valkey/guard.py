@@ -16,8 +16,7 @@ from argosy.engines.host import Host
 from argosy.engines.valkey.configuration import can_tls, find_program
 from argosy.engines.valkey.parameters import ValkeyParameters
 
-_PAUSE_S = 0.1
-_TRIES = 10
+_PAUSES_S = (0.1, 0.2, 0.4, *(0.8,) * 5)  # the longer the busier the machine is
 
 
 class ValkeyGuard(ValkeyParameters, Guarded, ShowsCertificate):
@@ -67,19 +66,19 @@ class ValkeyGuard(ValkeyParameters, Guarded, ShowsCertificate):
         server = self.server.pid
         if not networks or server is None or self.client.call("CONFIG", "GET", port)[1] != "0":
             return
-        for _ in range(_TRIES):
+        for pause_s in _PAUSES_S:
             opened = time.monotonic()
             self.client.pipeline(
                 [
                     ("CONFIG", "SET", port, str(self.host.port)),
-                    ("CLIENT", "PAUSE", str(int(_PAUSE_S * 1000)), "ALL"),
+                    ("CLIENT", "PAUSE", str(int(pause_s * 1000)), "ALL"),
                 ]
             )
             gate.hear_only(server, networks)
             gate.cut_off(server, self.host.address, self.host.port, networks)
-            if time.monotonic() - opened < _PAUSE_S:
+            if time.monotonic() - opened < pause_s:
                 return
             self.client.call("CONFIG", "SET", port, "0")
         raise EngineError(
-            f"This machine is too busy to guard the server's port within {_PAUSE_S:.1f} s: try again."
+            f"This machine is too busy to guard the server's port within {_PAUSES_S[-1]:.1f} s: try again."
         )
