@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ from argosy.platforms.base import Credentials, Placement, Server, ServerRequest
 from argosy.platforms.local.images import LocalImages
 from argosy.platforms.local.platform import LocalPlatform
 from tests.support.scratch import new_home
+from tests.support.server import own_network
 
 PORT = 15432
 SMALL = Flavor(id="1", name="small", memory_mb=96, vcpus=1)
@@ -31,10 +33,13 @@ ROOT = Path(__file__).parents[2]
 AGENT = "tests.support.stand_in_agent"
 
 
+@cache
 def network() -> IPv4Network:
-    """Of this xdist worker alone."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
-    return IPv4Network(f"127.77.{230 + worker}.0/24")
+    """Of this process alone, to its end: several runs may share a machine, whose workers are called alike."""
+    return _HELD.enter_context(own_network())
+
+
+_HELD = contextlib.ExitStack()
 
 
 def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 30) -> None:

@@ -13,8 +13,8 @@ from argosy.rpc.certificates import Authority
 from argosy.rpc.reports import ConductorClient, GuestReport
 from argosy.rpc.server import TlsServer
 from argosy.rpc.tls import client_context, server_context
+from tests.support.server import own_network
 
-ADDRESS = "127.77.222.78"
 PORT = 8778
 REPORT = GuestReport(instance_id="1", number=1, service="healthy")
 
@@ -22,8 +22,9 @@ REPORT = GuestReport(instance_id="1", number=1, service="healthy")
 class Conductor:
     """Takes reports, and remembers from which port each came."""
 
-    def __init__(self, identity: tuple[Path, Path, Path], port: int = PORT) -> None:
+    def __init__(self, address: str, identity: tuple[Path, Path, Path], port: int = PORT) -> None:
         self.status = 204
+        self.address = address
         self.port = port
         self.callers: list[int] = []
         self._identity = identity
@@ -34,7 +35,7 @@ class Conductor:
         async def application(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
             await self._answer(scope, receive, send)
 
-        self.server = TlsServer(application, ADDRESS, self.port, server_context(*self._identity))
+        self.server = TlsServer(application, self.address, self.port, server_context(*self._identity))
         self.server.start()
 
     async def _answer(self, scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
@@ -46,24 +47,30 @@ class Conductor:
 
 
 @pytest.fixture
-def identity(tmp_path: Path) -> tuple[Path, Path, Path]:
+def address() -> Iterator[str]:
+    with own_network() as network:
+        yield str(network[78])
+
+
+@pytest.fixture
+def identity(address: str, tmp_path: Path) -> tuple[Path, Path, Path]:
     authority = Authority.open(tmp_path, "control")
-    issued = authority.issue(common_name="guest:1", addresses=[ADDRESS], client=True, server=True)
+    issued = authority.issue(common_name="guest:1", addresses=[address], client=True, server=True)
     own = tmp_path / "own.pem"
     own.write_text(issued.key + issued.certificate)
     return authority.path, own, own
 
 
 @pytest.fixture
-def conductor(identity: tuple[Path, Path, Path]) -> Iterator[Conductor]:
-    conductor = Conductor(identity)
+def conductor(address: str, identity: tuple[Path, Path, Path]) -> Iterator[Conductor]:
+    conductor = Conductor(address, identity)
     yield conductor
     conductor.server.stop()
 
 
 @pytest.fixture
-def client(identity: tuple[Path, Path, Path]) -> Iterator[ConductorClient]:
-    client = ConductorClient(f"https://{ADDRESS}:{PORT}", client_context(*identity))
+def client(address: str, identity: tuple[Path, Path, Path]) -> Iterator[ConductorClient]:
+    client = ConductorClient(f"https://{address}:{PORT}", client_context(*identity))
     yield client
     client.close()
 
@@ -99,9 +106,11 @@ def test_a_conductor_that_is_gone_or_refuses_is_an_error(
     client.send(REPORT)
 
 
-def test_of_several_conductors_the_next_is_told_and_stays(identity: tuple[Path, Path, Path]) -> None:
-    first, second = Conductor(identity), Conductor(identity, PORT + 1)
-    told = ", ".join(f"https://{ADDRESS}:{one.port}" for one in (first, second))
+def test_of_several_conductors_the_next_is_told_and_stays(
+    address: str, identity: tuple[Path, Path, Path]
+) -> None:
+    first, second = Conductor(address, identity), Conductor(address, identity, PORT + 1)
+    told = ", ".join(f"https://{address}:{one.port}" for one in (first, second))
     client = ConductorClient(told, client_context(*identity))
     try:
         client.send(REPORT)
@@ -120,9 +129,9 @@ def test_of_several_conductors_the_next_is_told_and_stays(identity: tuple[Path, 
         second.server.stop()
 
 
-def test_when_no_conductor_answers_it_is_an_error(identity: tuple[Path, Path, Path]) -> None:
+def test_when_no_conductor_answers_it_is_an_error(address: str, identity: tuple[Path, Path, Path]) -> None:
     client = ConductorClient(
-        f"https://{ADDRESS}:{PORT},https://{ADDRESS}:{PORT + 1}", client_context(*identity)
+        f"https://{address}:{PORT},https://{address}:{PORT + 1}", client_context(*identity)
     )
     with pytest.raises(ConnectionError):
         client.send(REPORT)
