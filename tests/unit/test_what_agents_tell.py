@@ -226,6 +226,32 @@ def test_the_keeper_waits_for_whoever_has_the_server_in_hand(scene: Scene) -> No
     assert turns[1] - turns[0] < 50
 
 
+def test_what_a_job_did_meanwhile_is_not_told_as_a_keeper_that_begins_had_seen_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.supervisor.start()
+    scene.supervisor.service = Service.NEW
+    told: list[Service] = []
+
+    def work() -> None:
+        scene.supervisor.stop()
+        told.append(scene.supervisor.service)
+
+    stop = threading.Thread(target=work)
+
+    def answer_late() -> Health:
+        if not stop.ident:
+            stop.start()
+            stop.join(0.3)  # as long as it would take, if it did not wait
+        return Health.UP
+
+    monkeypatch.setattr(scene.server, "health", answer_late)
+    scene.supervisor.end()
+    scene.supervisor.run()
+    stop.join()
+    assert scene.supervisor.service is told[0] is Service.SHUTDOWN
+
+
 @pytest.mark.parametrize("job", ["upgrade", "restore"])
 def test_a_job_that_fails_leaves_no_archive_waiting(
     scene: Scene, job: str, monkeypatch: pytest.MonkeyPatch

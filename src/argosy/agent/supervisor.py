@@ -159,10 +159,12 @@ class Supervisor:
 
     def run(self) -> None:
         """The keeper's loop, until `end`."""
-        # A server that an earlier agent left running is known from now on, so that its death is one.
-        self.check()
-        if self._engine.server.pid is not None:
-            upgrades.adopted(self._engine.host)
+        # Calls are answered already: what one of them has done since is not told as it was before.
+        with self._lock:
+            # A server that an earlier agent left running is known from now on, so that its death is one.
+            self.check()
+            if self._engine.server.pid is not None:
+                upgrades.adopted(self._engine.host)
         self._settle()
         while not self._ended.is_set():
             if self.wanted is Wanted.RUNNING and self._engine.server.pid is not None:
