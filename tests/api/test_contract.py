@@ -141,7 +141,9 @@ def test_the_project_of_the_address_must_be_the_tokens(api: Api) -> None:
 
 
 def test_http_basic_is_taken_too(api: Api) -> None:
-    answer = httpx.get(f"{api.demo.base_url}instances", auth=("demo", api.server.password("demo")))
+    answer = httpx.get(
+        f"{api.demo.base_url}instances", auth=("demo", api.server.password("demo")), timeout=60
+    )
     assert answer.status_code == 200
 
 
@@ -823,7 +825,7 @@ def test_the_authority_of_databases_is_a_certificate(api: Api) -> None:
 def reader(api: Api) -> Iterator[Client]:
     """A user who may only look, in demo's project."""
     identity = httpx.Client(
-        base_url=f"{api.server.url}/identity/v3", headers={"X-Auth-Token": api.admin.token}
+        base_url=f"{api.server.url}/identity/v3", headers={"X-Auth-Token": api.admin.token}, timeout=60
     )
     with identity:
         user = identity.post("/users", json={"user": {"name": "eyes", "password": "l00k-0nly"}}).json()[
@@ -856,7 +858,7 @@ def test_a_reader_looks_and_changes_nothing(api: Api, make: Make, reader: Client
 
 
 def test_every_route_is_documented(api: Api) -> None:
-    document = httpx.get(f"{api.server.url}/openapi.json").json()
+    document = httpx.get(f"{api.server.url}/openapi.json", timeout=60).json()
     names = []
     for path, methods in document["paths"].items():
         for method, route in methods.items():

@@ -44,7 +44,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def keystone(tmp_path: Path, server: Server) -> Iterator[Keystone]:
-    with fresh_home(tmp_path) as home, httpx.Client(base_url=server.url, verify=NO_TLS) as http:
+    with fresh_home(tmp_path) as home, httpx.Client(base_url=server.url, verify=NO_TLS, timeout=60) as http:
         server.app = home.app
         yield Keystone(http, f"{server.url}/identity/v3", home.passwords)
 

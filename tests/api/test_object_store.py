@@ -207,9 +207,10 @@ def test_nobody_without_a_token_of_the_project_gets_anything(api: Api, swift: Sw
     swift.put(f"/{container}/x", content=b"mine")
     url = f"{swift.base_url}{container}/x"
     for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
-        assert httpx.request(method, url).status_code == 401
-        assert httpx.request(method, url, headers={"X-Auth-Token": "gone"}).status_code == 401
-        answer = httpx.request(method, url, headers={"X-Auth-Token": api.admin.token})
+        assert httpx.request(method, url, timeout=60).status_code == 401
+        gone = httpx.request(method, url, headers={"X-Auth-Token": "gone"}, timeout=60)
+        assert gone.status_code == 401
+        answer = httpx.request(method, url, headers={"X-Auth-Token": api.admin.token}, timeout=60)
         assert answer.status_code == 403, method
     assert httpx.get(url).headers["www-authenticate"].startswith("Keystone uri=")
     with Swift(api, api.admin) as other:

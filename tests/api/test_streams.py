@@ -304,7 +304,7 @@ def test_a_stream_ends_when_its_token_does(api: Api) -> None:
     with Stream(revoked, "events/stream") as first, Stream(expiring, "operations/stream") as second:
         identity = {"X-Auth-Token": revoked.token, "X-Subject-Token": revoked.token}
         url = f"{api.server.url}/identity/v3/auth/tokens"
-        assert httpx.delete(url, headers=identity).status_code == 204
+        assert httpx.delete(url, headers=identity, timeout=60).status_code == 204
         wait_until("the stream of the revoked token ends", first.ended.is_set)
         assert not second.ended.is_set()
         with api.store.engine.begin() as connection:
