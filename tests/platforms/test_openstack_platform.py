@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -395,6 +396,31 @@ def test_a_volume_that_two_have_made_is_one_again_though_cinder_is_still_at_the_
         again.result(20)
     sdk.close()
     until(lambda: [one["id"] for one in site.cloud.left()["volume"]] == [volume.id])
+
+
+def test_a_volume_that_another_makes_at_the_last_moment_is_none_to_boot_with(
+    site: OpenStackInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance_id = new_id()
+    site.volumes.create(instance_id, 1)
+    (first,) = site.cloud.left()["volume"]
+    find_image = site.servers._images.image
+
+    def find_late(versions: Any) -> Any:
+        monkeypatch.undo()
+        with site.cloud.connect() as sdk:
+            twin = sdk.block_storage.create_volume(name=first["name"], size=1, metadata=first["metadata"])
+        # Of one age, the one whose id is the first counts: here the second one made.
+        moment = (datetime.now(UTC) - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S.000000")
+        site.cloud.change(lambda: site.cloud.cinder.volumes[twin.id].update(created_at=moment))
+        return find_image(versions)
+
+    monkeypatch.setattr(site.servers._images, "image", find_late)
+    with site.cloud.standing_still(), pytest.raises(Unavailable, match="has changed meanwhile"):
+        site.servers.create(site.request(instance_id))
+    site.build(instance_id)
+    until(lambda: len(site.cloud.left()["volume"]) == 1)
+    assert site.server(instance_id).attachments[0].volume_id == site.volumes.serial(instance_id)
 
 
 @pytest.mark.parametrize("turn", range(5 if LONG else 1))

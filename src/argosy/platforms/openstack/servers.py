@@ -38,6 +38,8 @@ _GIVEN_UP = "argosy-given-up"
 _PAUSED = "argosy-paused"
 # What we ask of a server, by the names Nova writes it down under (nova/compute/instance_actions.py).
 _ASKED = {"create", "reboot", "rebuild", "resize", "confirmResize", "revertResize", "start"}
+# In what Nova refuses, of ports, groups and volumes that another process is at (nova/exception.py, Cinder's InvalidVolume).
+_PASSING = ("could not be found", "status must be available")
 _RUNNING = {"ACTIVE", "REBOOT", "HARD_REBOOT", "PASSWORD", "VERIFY_RESIZE"}
 
 _log = logging.getLogger(__name__)
@@ -370,8 +372,9 @@ class OpenStackServers:
         except (BadRequestException, ConflictException) as error:
             # Its ports and its volume go to one server only: another process may just have made that.
             server = self._find(cloud, instance_id)
-            if server is None and "could not be found" in str(error.details):
-                # Or taken away one of two ports: the other one is found when this is asked again.
+            if server is None and any(words in str(error.details) for words in _PASSING):
+                # Or taken away one of two ports, or be making a second volume: what stays of both is found when this is
+                # asked again.
                 raise Unavailable(
                     f"What instance {instance_id} has changed meanwhile: {error.details}"
                 ) from error
