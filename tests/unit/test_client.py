@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from argosy.cli.admin_instances import tell
+from argosy.cli.call import Call
+from argosy.cli.output import Output
 from argosy.client import Argosy, Cloud, clouds
 from argosy.client.errors import (
     Ambiguous,
@@ -22,6 +26,7 @@ from argosy.client.errors import (
     Unauthorized,
     Unreachable,
 )
+from argosy.client.models import ManagedInstance
 
 URL = "http://127.77.0.1:8779"
 AUTH = {"username": "demo", "password": "pw", "project_name": "demo"}
@@ -197,6 +202,18 @@ def test_following_an_operation_tells_each_change_and_raises_its_failure() -> No
     with Server(answer).client() as argosy, pytest.raises(OperationFailed, match="No space"):
         seen.extend((each.state, each.step) for each in argosy.operations.follow("i"))
     assert seen == [("queued", 0), ("running", 1), ("running", 2), ("failed", 2)]
+
+
+def test_an_administrator_is_told_of_what_failed_before_it_was_looked_at() -> None:
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"operations": [operation("failed", 2, error="No space.")]})
+
+    with Server(answer).client() as argosy:
+        call = Call(Output(quiet=True), Path())
+        call.argosy = argosy
+        stopped = cast("ManagedInstance", SimpleNamespace(id="i", name="shop"))
+        with pytest.raises(OperationFailed, match="No space"):
+            tell(call, stopped, "Stopping", "is stopped", wait=True, timeout_s=None)
 
 
 def test_following_an_operation_ends_with_the_callers_patience() -> None:

@@ -204,12 +204,11 @@ def ping(call: Call, name: Name) -> int:
 def tell(
     call: Call, instance: ManagedInstance, verb: str, done: str, *, wait: bool, timeout_s: float | None
 ) -> int:
-    """Wait for what was just begun, unless it has ended by now, and say what it came to."""
+    """Wait for what was just begun, which may have ended by now, well or not, and say what it came to."""
     from argosy.cli import progress
 
-    begun = call.argosy.managed_instances.get(instance.id).operation
-    if wait and begun is not None:
-        progress.watch(call, call.argosy.operations.watch(begun, timeout_s), verb, instance.name)
+    if wait:
+        progress.watch(call, call.argosy.operations.follow(instance.id, timeout_s), verb, instance.name)
     after = call.argosy.managed_instances.get(instance.id)
     sentence = f"{instance.name} {done}." if wait else f"{verb} {instance.name} goes on by itself."
     call.out.result(after, sentence, name=instance.id)
