@@ -112,8 +112,10 @@ class Pair:
         operation: dict[str, Any] = wait_until(
             f"{kind} ends, having lost its {part} at step {step}", ended, 90, every_s=0.1
         )
+        # The order first: after that nobody takes it any more, around a last step that is recorded only now.
+        file.unlink(missing_ok=True)
         died = taken.exists()
-        (taken if died else file).unlink()
+        taken.unlink(missing_ok=True)
         self.kills += died
         assert operation["state"] == "succeeded", operation
         return operation if died else None
