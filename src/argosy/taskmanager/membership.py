@@ -135,7 +135,8 @@ class Membership:
     def _telling(self) -> Iterator[Transaction]:
         """A transaction that is none of a process which is frozen in it: what it holds, the others need to go on."""
         with self._store.write() as tx:
-            end_when_idle(tx.connection, self._silent_after * 2 / _BEATS)
+            # Who waits for it must still tell in time that it lives itself.
+            end_when_idle(tx.connection, self._silent_after * 3 / _BEATS)
             yield tx
 
     def _beat(self) -> None:
