@@ -3,7 +3,7 @@
 It takes the arguments of `argosy.processes`, and looks into the home's `crash.json`, which a test writes:
 `{"kind": "instance.create", "step": 3, "when": "before", "spare": [operation ids]}`. The process dies (SIGKILL)
 around the recording of that step's result, of the first operation of that kind that is not spared. Before is
-the nastiest moment there is: the step has acted, and nobody will ever know.
+the nastiest moment there is: the step has acted, and nobody will ever know. Within is in its transaction.
 
 Of several that look into one directory (ARGOSY_TEST_CRASH) one takes the order. With `"victim": pid` it is that process
 which is killed, or gets the `"signal"` that is named; with `"answers": true` not before `crash.answered` is there.
@@ -31,6 +31,7 @@ _home = Path(sys.argv[sys.argv.index("--home") + 1])
 _order = Path(os.environ.get("ARGOSY_TEST_CRASH") or _home) / "crash.json"
 _steps: Counter[str] = Counter()
 _record = SystemDatabase.record_operation_result
+_record_within = SystemDatabase._record_operation_result_txn
 
 
 def _doomed(operation_id: str, when: str) -> dict[str, Any] | None:
@@ -62,6 +63,10 @@ def _kill(order: dict[str, Any]) -> None:
     if order.get("answers"):
         _wait_until_answered()
     os.kill(order.get("victim") or os.getpid(), order.get("signal") or signal.SIGKILL)
+    if order.get("signal") == signal.SIGSTOP:
+        time.sleep(
+            1
+        )  # a process stops when any of its threads gets the signal, and this one would go on until then
 
 
 def _wait_until_answered() -> None:
@@ -80,7 +85,15 @@ def _recording(self: SystemDatabase, result: Any, **more: Any) -> None:
         _kill(order)
 
 
+def _recording_within(self: SystemDatabase, result: Any, *rest: Any, **more: Any) -> Any:
+    recorded = _record_within(self, result, *rest, **more)
+    if order := _doomed(str(result["workflow_uuid"]), "within"):
+        _kill(order)
+    return recorded
+
+
 SystemDatabase.record_operation_result = _recording  # type: ignore[method-assign] # this is what it is for
+SystemDatabase._record_operation_result_txn = _recording_within  # type: ignore[method-assign] # and this
 
 if __name__ == "__main__":
     sys.exit(main())

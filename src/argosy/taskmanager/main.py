@@ -86,6 +86,8 @@ class TaskManager:
             "executor_id": membership.id,
             "log_level": "WARNING",
             "run_migrations": False,
+            # One that is frozen in a transaction of DBOS is lost by then, and others wait for what it holds.
+            "sys_db_idle_transaction_timeout_sec": membership.silent_after_s,
         }
         self._workers = workers
         self._poll_s = poll_s

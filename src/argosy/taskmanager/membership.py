@@ -63,6 +63,7 @@ class Membership:
         """`place` is the home's: of one home at most one task manager lives at a time."""
         self.id = f"{place}.{secrets.token_hex(6)}"
         self.leads = False
+        self.silent_after_s = silent_after_s
         self._store = store
         self._place = place
         self._silent_after = timedelta(seconds=silent_after_s)
