@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tomllib
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, IPvAnyNetwork, field_validator, model_validator
+from pydantic import BaseModel, Field, IPvAnyNetwork, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from argosy.domain.errors import Invalid
 
 
 class FlavorSetting(BaseModel):
@@ -381,8 +384,20 @@ def configuration_file(home: Path) -> Path:
 
 
 def read(home: Path) -> Settings:
-    """Raises pydantic's ValidationError, naming the setting and its bound."""
-    return Settings(home=home)
+    """Raises Invalid, which names each setting that is wrong and its bound, and no value: it may be a password."""
+    file = configuration_file(home)
+    try:
+        return Settings(home=home)
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"{file} is no TOML: {error}.") from None
+    except ValidationError as error:
+        wrong = "; ".join(_told(one["loc"], one["msg"]) for one in error.errors())
+        raise Invalid(f"The settings ({file}, ARGOSY_*) are wrong: {wrong}.") from None
+
+
+def _told(place: tuple[int | str, ...], message: str) -> str:
+    said = message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, place))}: {said}" if place else said
 
 
 def split(listen: str) -> tuple[str, int]:

@@ -72,9 +72,13 @@ def test_what_the_cloud_does_not_have_is_told_by_the_name_of_its_setting(
     cloud: SimulatedCloud, tmp_path: Path
 ) -> None:
     names = ("network", "floating_network", "volume_type", "availability_zone")
-    site = OpenStackInstallation(cloud, tmp_path, flavors="zz.*", **dict.fromkeys(names, "nonesuch"))
+    shared = [cloud.tenant, "nonesuch"]
+    site = OpenStackInstallation(
+        cloud, tmp_path, flavors="zz.*", shared_networks=shared, **dict.fromkeys(names, "nonesuch")
+    )
     told = site.platform.doubts()
-    assert [one.partition(":")[0] for one in told] == [f"openstack.{one}" for one in (*names, "flavors")]
+    settings = (*names, "shared_networks", "flavors")
+    assert [one.partition(":")[0] for one in told] == [f"openstack.{one}" for one in settings]
     assert all("nonesuch" in one for one in told[:-1])
     assert "zz.*" in told[-1]
     site.close()
@@ -565,6 +569,15 @@ def test_a_cloud_that_clouds_yaml_does_not_have_says_so(site: OpenStackInstallat
     (tmp_path / "clouds.yaml").write_text("clouds: {}")
     site.restart()
     with pytest.raises(PlatformError, match=r"clouds\.yaml does not do for cloud simulated"):
+        site.platform.flavors()
+
+
+def test_a_clouds_file_that_is_not_there_is_told_by_the_name_of_its_setting(
+    site: OpenStackInstallation, tmp_path: Path
+) -> None:
+    (tmp_path / "clouds.yaml").unlink()
+    site.restart()
+    with pytest.raises(PlatformError, match=r"openstack\.clouds_file: .*clouds\.yaml is not there"):
         site.platform.flavors()
 
 

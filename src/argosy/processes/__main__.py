@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
-
 from argosy import settings as configuration
 from argosy.domain.errors import ArgosyError
 from argosy.processes import home
@@ -54,7 +52,7 @@ def main() -> int:
             case _:
                 print(json.dumps({part: home.facts(place, part) for part in home.PARTS}))  # noqa: T201 - its output
                 return 0
-    except (ArgosyError, ValidationError, OSError, home.Running) as error:
+    except (ArgosyError, OSError, home.Running) as error:
         print(f"argosy: {error}", file=sys.stderr)  # noqa: T201 - its output
         return 1
     except Exception as error:

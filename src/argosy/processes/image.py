@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from argosy import catalog
 from argosy import settings as configuration
 from argosy.domain.errors import ArgosyError, Invalid
@@ -56,7 +54,7 @@ def main() -> int:
             raise Invalid("Say where the image goes by --output FILE, or that Glance gets it by --register.")
         with tempfile.TemporaryDirectory(prefix="argosy-image-", dir=tools.work_place()) as place:
             return _build(given, Path(place, f"image.{given.format}"), settings)
-    except (ArgosyError, ValidationError, OSError, subprocess.SubprocessError) as error:
+    except (ArgosyError, OSError, subprocess.SubprocessError) as error:
         print(f"argosy: {error}", file=sys.stderr)  # noqa: T201 - its output
         return 1
 

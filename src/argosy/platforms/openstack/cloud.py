@@ -142,6 +142,8 @@ class Cloud:
 
     def _connect(self) -> Connection:
         given = self._clouds_file
+        if given is not None and not given.is_file():
+            raise PlatformError(f"openstack.clouds_file: {given} is not there.")
         known = OpenStackConfig(
             config_files=None if given is None else [str(given)],
             secure_files=None if given is None else [str(given.with_name("secure.yaml"))],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from argosy.domain.errors import ArgosyError
 from argosy.platforms.openstack.cloud import Cloud, Service
@@ -11,7 +11,7 @@ from argosy.platforms.openstack.networks import Networks
 
 
 def doubts(
-    cloud: Cloud, networks: Networks, flavors: Flavors, named: Mapping[str, str | None]
+    cloud: Cloud, networks: Networks, flavors: Flavors, named: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
     """A sentence for each setting that names what is not there; `named` has what each of them names, by its own name."""
 
@@ -34,13 +34,13 @@ def doubts(
         "availability_zone": is_zone,
         "keypair": is_keypair,
     }
-    for setting, name in named.items():
-        try:
-            if name is None or looks.get(setting, is_network)(name):
-                continue
-            yield f"openstack.{setting}: cloud {cloud.name} has no {name}."
-        except ArgosyError as error:
-            yield f"openstack.{setting}: {error.sentence}"
+    for setting, names in named.items():
+        for name in names:
+            try:
+                if not looks.get(setting, is_network)(name):
+                    yield f"openstack.{setting}: cloud {cloud.name} has no {name}."
+            except ArgosyError as error:
+                yield f"openstack.{setting}: {error.sentence}"
     try:
         if not flavors.all():
             yield f"openstack.flavors: cloud {cloud.name} has no flavor whose name fits {flavors.pattern}."

@@ -85,7 +85,7 @@ class OpenStackPlatform:
             keypair=keypair,
         )
         self._reconciler = Reconciler(self._cloud, names, self._networks, self._servers, self._volumes)
-        self._named = {
+        named = {
             "management_network": management_network,
             "network": network,
             "floating_network": floating_network,
@@ -93,6 +93,8 @@ class OpenStackPlatform:
             "availability_zone": availability_zone,
             "keypair": keypair,
         }
+        self._named = {setting: [] if name is None else [name] for setting, name in named.items()}
+        self._named["shared_networks"] = list(shared_networks or ())
         self.images = images
         self.servers = self._servers
         self.volumes = self._volumes
