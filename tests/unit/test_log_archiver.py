@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +18,7 @@ from argosy.rpc.messages import Archive
 from argosy.rpc.segments import SegmentsKnown, SegmentTold
 from argosy.storage.archive import Below, Reader
 from argosy.storage.base import ObjectNotFound
+from tests.support.server import wait_until
 
 KEY = bytes(range(32))
 ARCHIVE = Archive(id="a", container="c", prefix="i/log-a/", key=KEY.hex())
@@ -140,13 +140,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scene.archiver.end()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_finished_segment_is_stored_told_and_forgotten(scene: Scene) -> None:
     scene.archiver.switch_on(ARCHIVE, every_s=0)
     scene.server.write(10)
@@ -223,7 +216,7 @@ def test_a_later_life_goes_on_by_itself(scene: Scene) -> None:
     scene.server.write(10)
     thread = threading.Thread(target=scene.archiver.run)
     thread.start()
-    until(lambda: scene.store.told == ["s0", "s10"])
+    wait_until("the archiver has gone on", lambda: scene.store.told == ["s0", "s10"])
     scene.archiver.end()
     thread.join(30)
     assert scene.server.on is True

@@ -22,6 +22,7 @@ from argosy.engines.base import Health
 from argosy.engines.host import Account, Host
 from argosy.rpc import messages
 from argosy.rpc.reports import GuestReport
+from tests.support.server import wait_until
 
 
 class Process:
@@ -149,13 +150,6 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     scene.end()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_a_job_that_fails_has_told_how_it_left_the_server(scene: Scene) -> None:
     """Or whoever hears of the failure is shown the server as it was when it still ran."""
     scene.supervisor.start()
@@ -179,12 +173,12 @@ def test_what_a_job_could_not_tell_is_told_when_the_conductor_is_back(
 ) -> None:
     monkeypatch.setattr("argosy.agent.reporter.HEARTBEAT_S", 3600)
     scene.run(scene.reporter.run)
-    until(lambda: scene.conductor.services == [Service.NEW])
+    wait_until("its first life is told", lambda: scene.conductor.services == [Service.NEW])
     scene.supervisor.start()
     scene.conductor.away = 2
     done = scene.calls.restart(messages.Restart(job_id="1", wait_s=30))
     assert done.phase is messages.Phase.SUCCEEDED
-    until(lambda: scene.conductor.services == [Service.NEW, Service.HEALTHY])
+    wait_until("its server is told", lambda: scene.conductor.services == [Service.NEW, Service.HEALTHY])
 
 
 def test_one_late_answer_is_no_outage(scene: Scene) -> None:
@@ -202,11 +196,11 @@ def test_a_server_that_was_paused_is_kept_again_once_it_is_started(scene: Scene)
     scene.run(scene.supervisor.run)
     scene.supervisor.stop(pause=True)
     turns = scene.turns
-    until(lambda: scene.turns > turns)
+    wait_until("the keeper has looked", lambda: scene.turns > turns)
     assert scene.server.server.pid is None
     scene.supervisor.restart()
     scene.server.server.pid = None
-    until(lambda: scene.server.server.pid is not None)
+    wait_until("the server runs", lambda: scene.server.server.pid is not None)
     assert scene.events == ["server.died"]
 
 
@@ -302,7 +296,7 @@ def test_the_first_report_is_of_a_server_that_was_looked_at(
 
     def serves(end: Callable[[], None]) -> None:
         def end_when_told() -> None:
-            until(lambda: bool(scene.conductor.told))
+            wait_until("something is told", lambda: bool(scene.conductor.told))
             end()
 
         threading.Thread(target=end_when_told).start()

@@ -90,7 +90,8 @@ class Reconciler:
             own = None if one.settles or one.placement is None else _own(one, one.placement, listed)
             if own is not None:
                 of_it = list(self._of_instance(own, may))
-                found += [one for one in of_it if one.repaired or not self._has_ended(own)]
+                ended = not all(one.repaired for one in of_it) and self._has_ended(own)
+                found += [one for one in of_it if one.repaired or not ended]
         return found + list(self._of_nobody(listed, {one.instance_id for one in expected}, may))
 
     def _of_instance(self, own: _Own, may: May) -> Iterator[Finding]:
